@@ -1,0 +1,26 @@
+# Index of commands. `make demo` and `make test` are all the set-up there is.
+
+.PHONY: demo test check sim bench fuzz build
+
+demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
+	target/debug/tidemill demo $(ARGS)
+
+test: ## everything: style, units, simulation, real Pulsar, real ClickHouse old and new
+	tests/run.sh
+
+check: ## formatting, lints, style
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --package tidemill --test tidy
+
+sim: ## the simulator alone: make sim SEEDS=10000
+	TIDEMILL_SEEDS=$(or $(SEEDS),10000) cargo test --package tidemill-engine --test simulation -- --nocapture
+
+bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
+	bench/run.sh
+
+fuzz: ## coverage-guided fuzzing: make fuzz TARGET=json SECONDS=60
+	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)
+
+build:
+	cargo build --package tidemill

@@ -1,0 +1,253 @@
+//! From a configuration to a running pipeline: makes the source, the stores and the readers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tidemill_engine::{
+    metrics::Metrics,
+    pipeline::{self, Outcome},
+    port::{Source, Store},
+};
+use tidemill_pulsar::{Auth, ClientConfig, StartAt};
+use tidemill_sink::{
+    ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedReader,
+    EmbeddedStore, SinkError, StdoutStore, StoreReader,
+};
+use tidemill_source::{file, generate::source as generate, pulsar};
+use tracing::{info, warn};
+
+use crate::{
+    config::{
+        self, ClickHouseSink, Config, EmbeddedSink, FilePartitions, GenerateSource, PulsarStart,
+        Sink,
+    },
+    http,
+    status::StatusLine,
+};
+
+/// What happens when the HTTP address cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpFailure {
+    /// The run ends.
+    Fatal,
+    /// It goes on without.
+    Warn,
+}
+
+/// Runs a pipeline until its input ends or `shutdown` is set.
+///
+/// # Errors
+/// If source or store cannot be made; the text names place, value and remedy.
+pub fn run(
+    config: &Config,
+    run_for: Option<Duration>,
+    on_http: HttpFailure,
+    metrics: &Arc<Metrics>,
+    shutdown: &AtomicBool,
+) -> Result<Outcome, String> {
+    if config.http.enabled {
+        match http::serve(config.http.listen, metrics.clone()) {
+            Ok(address) => info!(%address, "http endpoint"),
+            Err(error) if on_http == HttpFailure::Warn => {
+                warn!(listen = %config.http.listen, %error, "no http endpoint");
+            }
+            Err(error) => {
+                return Err(format!(
+                    "http.listen = \"{}\": {error}; write another address, or enabled = false",
+                    config.http.listen
+                ));
+            }
+        }
+    }
+    let Some(stores) = open_stores(config, shutdown)? else {
+        return Ok(Outcome::Drained);
+    };
+    let source = open_source(config, run_for)?;
+    info!(
+        pipeline = config.pipeline.name,
+        source = config.source.name(),
+        sink = config.sink.name(),
+        "started"
+    );
+    let _status = StatusLine::start(metrics.clone());
+    Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
+}
+
+/// Returns a number that differs from process to process.
+fn random() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)
+}
+
+fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Source>, String> {
+    let queue_bytes_max = config.limits.queue_bytes_max as u64;
+    match &config.source {
+        config::Source::File(from) => {
+            let source = file::open(&file::FileConfig {
+                paths: from.paths.clone(),
+                partitions: match from.partitions {
+                    FilePartitions::Single => file::Partitions::Single,
+                    FilePartitions::PerFile => file::Partitions::PerFile,
+                },
+                line_bytes_max: config.limits.decode.payload_bytes_max,
+                queue_bytes_max,
+            })?;
+            Ok(Box::new(source))
+        }
+        config::Source::Generate(from) => {
+            let source = generate::open(&generate_config(from, run_for, queue_bytes_max));
+            Ok(Box::new(source.map_err(|error| format!("source.generate.{error}"))?))
+        }
+        config::Source::Pulsar(from) => {
+            let source = pulsar::PulsarConfig {
+                client: pulsar_client(from),
+                consumer_name: from.consumer_name.clone().unwrap_or_default(),
+                start: match from.start {
+                    PulsarStart::Earliest => StartAt::Earliest,
+                    PulsarStart::Latest => StartAt::Latest,
+                },
+                queue_messages_max: from.receive_messages_max,
+                queue_bytes_max,
+                entry_bytes_max: from.entry_bytes_max,
+                ..pulsar::PulsarConfig::new(&from.url, &from.topic, &from.subscription)
+            };
+            Ok(Box::new(pulsar::open(source)?))
+        }
+    }
+}
+
+/// Returns the client settings of a Pulsar source.
+pub fn pulsar_client(from: &config::PulsarSource) -> ClientConfig {
+    let auth = match &from.token {
+        Some(token) => Auth::Token(token.expose().to_owned()),
+        None => Auth::None,
+    };
+    ClientConfig { auth, ..ClientConfig::new(&from.url) }
+}
+
+fn generate_config(
+    from: &GenerateSource,
+    run_for: Option<Duration>,
+    queue_bytes_max: u64,
+) -> generate::SourceConfig {
+    let mut generate = from.config.clone();
+    if let Some(start_ms) = from.start_ms {
+        generate.start_ms = start_ms;
+    } else if from.pace == config::Pace::Real {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = unix.saturating_sub(from.backfill);
+        // A whole minute, so that the first windows are whole ones.
+        generate.start_ms = i64::try_from(start.as_secs() / 60 * 60_000).unwrap_or(0);
+    }
+    generate::SourceConfig {
+        partitions: from.partitions,
+        messages_per_partition: from
+            .messages
+            .map(|messages| messages.div_ceil(u64::from(from.partitions.max(1)))),
+        run_for,
+        pace: match from.pace {
+            config::Pace::Real => generate::Pace::Real,
+            config::Pace::Fast => generate::Pace::Fast,
+        },
+        queue_bytes_max,
+        generate,
+    }
+}
+
+/// Opens the stores; one that cannot be reached is waited for. `None`: told to stop meanwhile.
+fn open_stores(
+    config: &Config,
+    shutdown: &AtomicBool,
+) -> Result<Option<Vec<Box<dyn Store>>>, String> {
+    let columns = config.schema.columns();
+    let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
+    let count = match config.sink {
+        // One writer at a time is all that SQLite and a stream have.
+        Sink::Embedded(_) | Sink::Stdout => 1,
+        Sink::ClickHouse(_) => config.pipeline.worker_threads,
+    };
+    let mut stores: Vec<Box<dyn Store>> = Vec::new();
+    while stores.len() < count {
+        let opened: Result<Box<dyn Store>, SinkError> = match &config.sink {
+            Sink::Embedded(sink) => EmbeddedStore::open(embedded_config(sink), columns, &keys)
+                .map(|store| Box::new(store) as Box<dyn Store>),
+            Sink::ClickHouse(sink) => {
+                let sink = clickhouse_config(sink, config.limits.piece_rows_max);
+                ClickHouseStore::connect(sink, columns, &keys)
+                    .map(|store| Box::new(store) as Box<dyn Store>)
+            }
+            Sink::Stdout => {
+                Ok(Box::new(StdoutStore::new(columns, std::io::stdout(), std::io::stderr())))
+            }
+        };
+        match opened {
+            Ok(store) => stores.push(store),
+            Err(error) if error.retry() => {
+                warn!(sink = config.sink.name(), %error, "store not reached, trying again");
+                if !pause(Duration::from_secs(1), shutdown) {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(format!("sink.{}: {error}", config.sink.name())),
+        }
+    }
+    Ok(Some(stores))
+}
+
+/// Waits; returns false as soon as `shutdown` is set.
+fn pause(pause: Duration, shutdown: &AtomicBool) -> bool {
+    let until = Instant::now() + pause;
+    while Instant::now() < until && !shutdown.load(SeqCst) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    !shutdown.load(SeqCst)
+}
+
+/// Opens what `query` and `verify` read from.
+///
+/// # Errors
+/// If the store cannot be read, or is none that keeps rows.
+pub fn open_reader(config: &Config) -> Result<Box<dyn StoreReader>, String> {
+    let columns = config.schema.columns();
+    let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
+    let fail = |error: SinkError| format!("sink.{}: {error}", config.sink.name());
+    match &config.sink {
+        Sink::Embedded(sink) => EmbeddedReader::open(embedded_config(sink), columns, &keys)
+            .map(|reader| Box::new(reader) as Box<dyn StoreReader>)
+            .map_err(fail),
+        Sink::ClickHouse(sink) => {
+            let sink = clickhouse_config(sink, config.limits.piece_rows_max);
+            ClickHouseReader::connect(sink, columns, &keys)
+                .map(|reader| Box::new(reader) as Box<dyn StoreReader>)
+                .map_err(fail)
+        }
+        Sink::Stdout => Err("sink.stdout keeps no rows; there is nothing to read".to_owned()),
+    }
+}
+
+fn embedded_config(sink: &EmbeddedSink) -> EmbeddedConfig {
+    EmbeddedConfig {
+        busy_timeout: sink.busy_timeout,
+        ..EmbeddedConfig::new(&sink.path, &sink.table)
+    }
+}
+
+fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouseConfig {
+    ClickHouseConfig {
+        user: sink.user.clone(),
+        password: sink.password.as_ref().map(|password| password.expose().to_owned()),
+        create: sink.create,
+        connect_timeout: sink.connect_timeout,
+        insert_timeout: sink.insert_timeout,
+        query_timeout: sink.query_timeout,
+        piece_rows_max,
+        piece_bytes_max: sink.piece_bytes_max,
+        insert_quorum: sink.insert_quorum,
+        ..ClickHouseConfig::new(&sink.url, &sink.table)
+    }
+}

@@ -1,0 +1,6 @@
+use super::GOOD;
+use crate::config::Config;
+#[test]
+fn placeholder() {
+    let _ = (GOOD, Config::parse);
+}

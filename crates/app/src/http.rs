@@ -1,0 +1,104 @@
+//! `/healthz`, `/readyz` and `/metrics` over HTTP.
+//!
+//! Healthy: the process answers. Ready: every lane it owns reads, and none has failed.
+
+use std::{
+    fmt::Write as _,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    routing::get,
+};
+use tidemill_engine::metrics::{METRICS, MetricKind, Metrics};
+
+/// Serves in a thread of its own until the process ends; returns the address it listens on.
+///
+/// # Errors
+/// If the address is taken or not ours.
+pub fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let served = runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            axum::serve(listener, router(metrics)).await
+        });
+        if let Err(error) = served {
+            tracing::warn!(%error, "http endpoint ended");
+        }
+    })?;
+    Ok(address)
+}
+
+fn router(metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(page))
+        .with_state(metrics)
+}
+
+async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, String) {
+    let lanes = metrics.lanes();
+    let mut text = String::new();
+    for (partition, lane) in &lanes {
+        if let Some(failure) = &lane.failure {
+            let _ = writeln!(text, "partition {partition}: {failure}");
+        } else if !lane.running {
+            let _ = writeln!(text, "partition {partition}: not reading");
+        }
+    }
+    match text.is_empty() {
+        true => (StatusCode::OK, format!("ready, {} lanes\n", lanes.len())),
+        false => (StatusCode::SERVICE_UNAVAILABLE, text),
+    }
+}
+
+async fn page(
+    State(metrics): State<Arc<Metrics>>,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], exposition(&metrics))
+}
+
+/// Returns all metrics in Prometheus' text exposition format.
+pub fn exposition(metrics: &Metrics) -> String {
+    let mut text = String::new();
+    for metric in METRICS {
+        let (name, help) = (metric.name, metric.help);
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+        };
+        let _ = writeln!(text, "# HELP tidemill_{name} {help}\n# TYPE tidemill_{name} {kind}");
+        for (labels, value) in (metric.read)(metrics) {
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(text, "tidemill_{name}{labels} {value}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_on_the_page_with_its_type() {
+        let metrics = Metrics::default();
+        metrics.update_lane(&Arc::from("0"), |lane| lane.running = true);
+        metrics.count_letter(tidemill_kernel::event::Reason::Late);
+        let text = exposition(&metrics);
+        for metric in METRICS {
+            assert!(text.contains(&format!("# TYPE tidemill_{} ", metric.name)), "{}", metric.name);
+        }
+        assert!(text.contains("tidemill_dead_letters_total{reason=\"late\"} 1\n"), "{text}");
+        assert!(text.contains("tidemill_lane_running{partition=\"0\"} 1\n"), "{text}");
+    }
+}

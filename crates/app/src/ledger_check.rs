@@ -1,0 +1,121 @@
+//! Holds what is stored against the ledger, partition by partition.
+//!
+//! `messages = record_count of closed rows + open + late + rejected`, each side counted on its
+//! own: the left one from the commit record (and the broker), the right one from rows and letters.
+
+use tidemill_sink::PartitionTotals;
+
+/// What was found of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The partition.
+    pub partition: String,
+    /// What does not agree; empty if all does.
+    pub differences: Vec<String>,
+    /// What could not be checked, and why.
+    pub unchecked: Vec<String>,
+}
+
+/// Checks one partition; `broker_count` is how many messages the broker holds from the birth
+/// position up to the processed one, or why that could not be counted.
+pub fn check(totals: &PartitionTotals, broker_count: Option<Result<u64, String>>) -> Finding {
+    let mut finding = Finding {
+        partition: totals.partition.clone(),
+        differences: Vec::new(),
+        unchecked: Vec::new(),
+    };
+    let Some(record) = &totals.record else {
+        finding.differences.push(format!("{} rows, but no commit record", totals.row_count));
+        return finding;
+    };
+    let ledger = &record.ledger;
+    let mut equal = |what: &str, stored: u64, expected: u64| {
+        if stored != expected {
+            finding.differences.push(format!("{what}: {stored} stored, {expected} in the ledger"));
+        }
+    };
+    equal("messages in closed rows", totals.record_count_closed, ledger.aggregated);
+    equal("late letters", totals.late, ledger.late);
+    equal("rejected letters", totals.rejected, ledger.rejected);
+    equal("messages", ledger.messages, record.ordinal);
+    if !ledger.balances() {
+        finding.differences.push(format!("the ledger does not balance: {ledger:?}"));
+    }
+    if totals.duplicate_row_keys > 0 {
+        let count = totals.duplicate_row_keys;
+        finding.differences.push(format!("{count} row keys stand there more than once"));
+    }
+    if totals.off_grid_rows > 0 {
+        let count = totals.off_grid_rows;
+        finding.differences.push(format!("{count} rows whose window has another size"));
+    }
+    match broker_count {
+        None => {}
+        Some(Ok(count)) if count == record.ordinal => {}
+        Some(Ok(count)) => finding.differences.push(format!(
+            "the broker holds {count} messages up to the processed position, the record says {}",
+            record.ordinal
+        )),
+        Some(Err(why)) => finding.unchecked.push(why),
+    }
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_engine::{
+        ledger::Ledger,
+        record::{CommitId, CommitRecord, LaneId},
+    };
+
+    use super::*;
+
+    fn totals() -> PartitionTotals {
+        let ledger = Ledger { messages: 10, aggregated: 6, open: 2, late: 1, rejected: 1 };
+        PartitionTotals {
+            partition: "0".into(),
+            record: Some(CommitRecord {
+                lane: LaneId::new("p", "0"),
+                id: CommitId::default(),
+                generation: 0,
+                fingerprint: String::new(),
+                ordinal: 10,
+                closed_until_ms: 0,
+                highest_event_time_ms: 0,
+                birth: None,
+                processed: None,
+                resume: None,
+                ledger,
+            }),
+            record_count_closed: 6,
+            late: 1,
+            rejected: 1,
+            ..PartitionTotals::default()
+        }
+    }
+
+    #[test]
+    fn balanced_partition_has_no_difference() {
+        let finding = check(&totals(), Some(Ok(10)));
+        assert!(finding.differences.is_empty() && finding.unchecked.is_empty(), "{finding:?}");
+    }
+
+    #[test]
+    fn each_kind_of_loss_is_a_difference() {
+        let broken: [fn(&mut PartitionTotals); 6] = [
+            |totals| totals.record_count_closed -= 1,
+            |totals| totals.late = 0,
+            |totals| totals.rejected = 2,
+            |totals| totals.duplicate_row_keys = 1,
+            |totals| totals.off_grid_rows = 1,
+            |totals| totals.record = None,
+        ];
+        for (at, break_it) in broken.iter().enumerate() {
+            let mut totals = totals();
+            break_it(&mut totals);
+            assert_eq!(check(&totals, None).differences.len(), 1, "case {at}");
+        }
+        assert_eq!(check(&totals(), Some(Ok(11))).differences.len(), 1);
+        assert_eq!(check(&totals(), Some(Err("trimmed".into()))).unchecked, ["trimmed"]);
+    }
+}

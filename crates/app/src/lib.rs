@@ -1,0 +1,13 @@
+//! The application behind the binary `tidemill`, as a library so that tests can use it.
+//!
+//! It joins the other crates: reads the configuration, makes source, engine and sink, and talks to
+//! people. Nothing of the roll-up itself is decided here.
+
+pub mod assemble;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod ledger_check;
+pub mod signals;
+pub mod status;
+pub mod table;

@@ -1,0 +1,90 @@
+//! Why a lane stops.
+
+use tidemill_kernel::{event::Position, rollup::ReplayError};
+
+use crate::record::LaneId;
+
+/// Whose turn it is to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// The operator: configuration, permissions, a decision.
+    User,
+    /// Something outside: broker, database, disk.
+    External,
+    /// A fault in this program.
+    Internal,
+}
+
+/// Why a lane stopped. Other lanes go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{lane}: {kind}")]
+pub struct LaneError {
+    /// The lane.
+    pub lane: LaneId,
+    /// The reason.
+    pub kind: LaneErrorKind,
+}
+
+/// The reasons why a lane stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaneErrorKind {
+    /// The configuration means something else than the one the stored record was made with.
+    #[error(
+        "the configuration changed in {keys:?} while {open} messages are in open windows; \
+         put the old values back, or let the old configuration finish its windows first"
+    )]
+    Fingerprint {
+        /// The keys that differ.
+        keys: Vec<String>,
+        /// How many messages would be counted under other rules than they were.
+        open: u64,
+    },
+    /// The record was written by a newer program or under a higher generation.
+    #[error("the stored commit record has {what} {found}, this run has {expected}")]
+    Newer {
+        /// What is newer.
+        what: &'static str,
+        /// What is stored.
+        found: u32,
+        /// What this run has.
+        expected: u32,
+    },
+    /// The log no longer holds what the record needs.
+    #[error(
+        "the log goes on at entry {}:{}, but {} {}:{} is needed: the messages between are gone \
+         (retention, or an acknowledgement by somebody else)",
+        found.segment, found.offset, if *from_next { "what follows entry" } else { "entry" },
+        expected.segment, expected.offset
+    )]
+    Gap {
+        /// The entry that is needed, or the last one that is not.
+        expected: Position,
+        /// The first entry that there is.
+        found: Position,
+        /// Whether what is needed begins behind `expected`.
+        from_next: bool,
+    },
+    /// The log holds other messages than the record says.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The store refuses the data of a commit.
+    #[error("the store refuses a commit: {0}")]
+    Refused(String),
+    /// Another process has committed for this lane.
+    #[error("{0}")]
+    Fenced(String),
+    /// The source cannot deliver this partition.
+    #[error("the source failed: {0}")]
+    Source(String),
+}
+
+impl LaneErrorKind {
+    /// Returns whose turn it is to act.
+    pub fn domain(&self) -> Domain {
+        match self {
+            LaneErrorKind::Fingerprint { .. } | LaneErrorKind::Newer { .. } => Domain::User,
+            LaneErrorKind::Replay(_) => Domain::Internal,
+            _ => Domain::External,
+        }
+    }
+}

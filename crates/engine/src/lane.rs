@@ -1,0 +1,585 @@
+//! One partition's processing as a deterministic machine: entries, times and commit outcomes go
+//! in, actions come out.
+//!
+//! It holds the commit protocol's rules for one lane (birth, restart, gap check, snapshots, what
+//! may be acknowledged). It reads no clock, opens no connection and starts no thread: the pipeline
+//! and the simulator perform its actions. Times are milliseconds of any steady clock.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tidemill_decode::{DecodeLimits, JsonDecoder};
+use tidemill_kernel::{
+    effect::{ClosedWindow, Effects, Letter},
+    event::{EventBlock, Position},
+    key,
+    plan::Plan,
+    rollup::{Progress, Rollup, RollupConfig},
+    row::RowBlock,
+};
+
+use crate::{
+    error::{LaneError, LaneErrorKind},
+    ledger::Ledger,
+    port::{Commit, Continuity, DeadLetter, Entry, RawMessage, StoreError},
+    record::{CommitId, CommitRecord, LaneId, revision},
+};
+
+/// Messages decoded and folded together. Blocks this small stay in the second-level cache.
+const BLOCK_MESSAGES: usize = 256;
+
+/// What a lane needs to know, beside the roll-up's own configuration.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    /// Windows, lateness, aggregates, limits; pipeline and partition name the lane.
+    pub rollup: RollupConfig,
+    /// Limits of decoding.
+    pub decode: DecodeLimits,
+    /// Settings that decide what a row means, as sorted `key=value` lines.
+    pub fingerprint: Arc<str>,
+    /// How entries follow each other.
+    pub continuity: Continuity,
+    /// A snapshot is taken this long after the last one if anything was read.
+    pub commit_interval_ms: u64,
+    /// Open windows are emitted when the watermark stood still this long.
+    pub idle_timeout_ms: u64,
+    /// Commits that may wait for the store; a lane with so many takes no further entry.
+    pub commits_in_flight_max: usize,
+    /// Letters that force a snapshot.
+    pub letters_per_commit_max: usize,
+    /// Payload bytes kept of a dead letter.
+    pub dead_letter_bytes_max: usize,
+}
+
+/// What the surroundings are asked to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Deliver from here; see [`crate::port::SourceControl::read_from`]. With `seek` the lane is
+    /// done for: the source assigns the partition again and a new lane starts from the record.
+    Read {
+        /// The first position that is needed; `None`: wherever the source begins.
+        from: Option<Position>,
+        /// Whether the source must go back.
+        seek: bool,
+    },
+    /// Write to the store; commits of a lane strictly one after the other.
+    Commit {
+        /// What to write.
+        commit: Box<Commit>,
+        /// The windows that closed with it.
+        closed: Vec<ClosedWindow>,
+    },
+    /// Acknowledge up to and with this entry.
+    Acknowledge(Position),
+    /// The lane has stopped.
+    Failed(LaneError),
+}
+
+/// Where a lane is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waits for its record.
+    Loading,
+    /// Reads.
+    Running,
+    /// Will take nothing more.
+    Stopped,
+}
+
+/// Where reading has to begin after a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needed {
+    /// With this message.
+    From(Position),
+    /// Behind the entry of this message, all of which is processed.
+    Behind(Position),
+}
+
+impl Needed {
+    fn position(self) -> Position {
+        match self {
+            Needed::From(position) | Needed::Behind(position) => position,
+        }
+    }
+}
+
+/// The entry that was processed last.
+#[derive(Clone, Copy, Debug)]
+struct LastEntry {
+    position: Position,
+    /// Its first message that is not processed; `None` if all are.
+    rest: Option<Position>,
+}
+
+/// A commit that is not yet known to be durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    id: CommitId,
+    acknowledge: Option<Position>,
+}
+
+/// The processing of one partition.
+#[derive(Debug)]
+pub struct Lane {
+    id: LaneId,
+    config: LaneConfig,
+    rollup: Rollup,
+    decoder: JsonDecoder,
+    block: EventBlock,
+    effects: Effects,
+    letters: Vec<DeadLetter>,
+    phase: Phase,
+    writer: u64,
+    commit_number: u64,
+    previous: Option<CommitId>,
+    pending: VecDeque<Pending>,
+    birth: Option<Position>,
+    last_entry: Option<LastEntry>,
+    needed: Option<Needed>,
+    /// Whether the source was sent back for a gap, and no good entry has come since.
+    sought: bool,
+    /// For each newer segment: the last entry of the one before it.
+    segment_ends: Vec<(u64, Position)>,
+    committed_at_ms: u64,
+    committed_ordinal: u64,
+    watermark_moved_at_ms: u64,
+    watermark_seen_ms: i64,
+}
+
+impl Lane {
+    /// Returns a lane that waits for its record. `writer` is a random number for this ownership;
+    /// `sought` is what [`Lane::has_sought`] of its predecessor in this process said.
+    pub fn new(config: LaneConfig, writer: u64, sought: bool) -> Lane {
+        let schema = config.rollup.plan.schema().clone();
+        let rollup = &config.rollup;
+        Lane {
+            id: LaneId::new(&rollup.pipeline, &rollup.source_partition),
+            rollup: Rollup::new(rollup.clone(), &Progress::BIRTH),
+            decoder: JsonDecoder::new(schema.clone(), config.decode),
+            block: EventBlock::new(&schema),
+            config,
+            effects: Effects::default(),
+            letters: Vec::new(),
+            phase: Phase::Loading,
+            writer,
+            commit_number: 0,
+            previous: None,
+            pending: VecDeque::new(),
+            birth: None,
+            last_entry: None,
+            needed: None,
+            sought,
+            segment_ends: Vec::new(),
+            committed_at_ms: 0,
+            committed_ordinal: 0,
+            watermark_moved_at_ms: 0,
+            watermark_seen_ms: i64::MIN,
+        }
+    }
+
+    /// Returns the lane's identity.
+    pub fn id(&self) -> &LaneId {
+        &self.id
+    }
+
+    /// Returns where its messages went so far, committed or not.
+    pub fn ledger(&self) -> Ledger {
+        self.rollup.progress().ledger
+    }
+
+    /// Returns the watermark in ms, once there was an event.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.rollup.watermark().value_ms()
+    }
+
+    /// Returns the highest event time in ms, once there was an event.
+    pub fn highest_event_time_ms(&self) -> Option<i64> {
+        let highest = self.rollup.progress().highest_event_time_ms;
+        (highest != i64::MIN).then_some(highest)
+    }
+
+    /// Returns the plan of its rows.
+    pub fn plan(&self) -> &Plan {
+        &self.config.rollup.plan
+    }
+
+    /// Returns whether an entry would be taken now; if not, it has to wait for commits.
+    pub fn accepts(&self) -> bool {
+        self.phase == Phase::Running && self.pending.len() < self.config.commits_in_flight_max
+    }
+
+    /// Returns whether the lane reads.
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Returns how many sums were saturated since the last call.
+    pub fn take_saturated_count(&mut self) -> u64 {
+        std::mem::take(&mut self.effects.saturated_count)
+    }
+
+    /// Returns whether the lane has stopped for good.
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// Returns whether the source was sent back for a gap and no good entry has come since: if
+    /// the gap is still there, the messages are gone.
+    pub fn has_sought(&self) -> bool {
+        self.sought
+    }
+
+    /// Returns whether all that was taken is durable.
+    pub fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Continues from the stored record, or begins where none exists (rules 2 to 4).
+    pub fn start(&mut self, record: Option<CommitRecord>, now_ms: u64, actions: &mut Vec<Action>) {
+        self.committed_at_ms = now_ms;
+        self.watermark_moved_at_ms = now_ms;
+        self.phase = Phase::Running;
+        let Some(record) = record else {
+            actions.push(Action::Read { from: None, seek: false });
+            return;
+        };
+        if let Err(kind) = self.check_record(&record) {
+            self.fail(kind, actions);
+            return;
+        }
+        self.commit_number = record.id.number;
+        self.previous = Some(record.id);
+        self.birth = record.birth;
+        self.committed_ordinal = record.ordinal;
+        // In a birth record the resume position is the first entry, and nothing is open.
+        let open = record.processed.and(record.resume);
+        self.rollup = Rollup::new(
+            self.config.rollup.clone(),
+            &Progress {
+                ordinal: record.ordinal,
+                closed_until_ms: record.closed_until_ms,
+                highest_event_time_ms: record.highest_event_time_ms,
+                processed: record.processed,
+                resume: open,
+                ledger: record.ledger,
+            },
+        );
+        self.watermark_seen_ms = record.highest_event_time_ms;
+        self.needed = match (record.resume, record.processed) {
+            (Some(resume), _) => Some(Needed::From(resume)),
+            (None, processed) => processed.map(Needed::Behind),
+        };
+        let from = self.needed.map(Needed::position);
+        actions.push(Action::Read { from, seek: false });
+    }
+
+    fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {
+        if record.generation > self.config.rollup.generation {
+            return Err(LaneErrorKind::Newer {
+                what: "generation",
+                found: record.generation,
+                expected: self.config.rollup.generation,
+            });
+        }
+        if *record.fingerprint == *self.config.fingerprint || record.ledger.open == 0 {
+            return Ok(());
+        }
+        let keys = changed_keys(&record.fingerprint, &self.config.fingerprint);
+        Err(LaneErrorKind::Fingerprint { keys, open: record.ledger.open })
+    }
+
+    /// Takes an entry in. Repeats are dropped; a jump sends the source back once, then stops the
+    /// lane (rule 5).
+    pub fn take(&mut self, entry: &Entry, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Running || !self.is_expected(entry, actions) {
+            return;
+        }
+        self.begin_if_unborn(entry, actions);
+        let messages = &entry.messages[self.first_fresh(entry)..];
+        for (index, chunk) in messages.chunks(BLOCK_MESSAGES).enumerate() {
+            self.block.clear();
+            for message in chunk {
+                self.decode(entry, message);
+            }
+            if let Err(error) = self.rollup.step(&self.block, &mut self.effects) {
+                self.fail(error.into(), actions);
+                return;
+            }
+            self.address_letters(entry, chunk);
+            let rest = messages.get((index + 1) * BLOCK_MESSAGES).map(|message| message.position);
+            self.last_entry = Some(LastEntry { position: entry.position, rest });
+            if self.letters.len() >= self.config.letters_per_commit_max {
+                self.snapshot(now_ms, actions);
+            }
+        }
+        self.last_entry = Some(LastEntry { position: entry.position, rest: None });
+        self.note_watermark(now_ms);
+        if !self.effects.closed.is_empty() {
+            self.snapshot(now_ms, actions);
+        }
+    }
+
+    /// Returns the index of the entry's first message that is no repeat.
+    fn first_fresh(&self, entry: &Entry) -> usize {
+        let processed = self.rollup.progress().processed;
+        let fresh = |message: &RawMessage| match self.needed {
+            Some(Needed::From(from)) if self.rollup.is_replaying() => message.position >= from,
+            _ => processed.is_none_or(|processed| message.position > processed),
+        };
+        entry.messages.iter().position(fresh).unwrap_or(entry.messages.len())
+    }
+
+    fn decode(&mut self, entry: &Entry, message: &RawMessage) {
+        let payload = entry.payload(message);
+        match message.reject {
+            Some(reason) => {
+                self.block.begin(message.position, message.publish_time_ms);
+                self.block.reject(reason);
+            }
+            None => self.decoder.decode(
+                payload,
+                message.position,
+                message.publish_time_ms,
+                &mut self.block,
+            ),
+        }
+    }
+
+    /// Returns whether the entry is the next one or holds it; answers a jump.
+    fn is_expected(&mut self, entry: &Entry, actions: &mut Vec<Action>) -> bool {
+        if self.config.continuity == Continuity::Growing {
+            return true;
+        }
+        let next = entry.position;
+        let whole = |position: Position| Position { index: 0, ..position };
+        let (last, is_due) = match (self.last_entry, self.needed) {
+            (Some(last), _) => (last.position, last.rest.is_some()),
+            (None, Some(Needed::From(from))) => (whole(from), true),
+            (None, Some(Needed::Behind(processed))) => (whole(processed), false),
+            (None, None) => return true,
+        };
+        if next < last || (next == last && !is_due) {
+            return false;
+        }
+        let is_next = if next.segment == last.segment {
+            next.offset == last.offset + 1
+        } else {
+            next.offset == 0
+        };
+        if next == last || (is_next && !is_due) {
+            self.sought = false;
+            if next.segment != last.segment {
+                self.segment_ends.push((next.segment, last));
+            }
+            return true;
+        }
+        if self.sought {
+            let kind = LaneErrorKind::Gap { expected: last, found: next, from_next: !is_due };
+            self.fail(kind, actions);
+        } else {
+            self.sought = true;
+            self.phase = Phase::Stopped;
+            self.pending.clear();
+            actions.push(Action::Read { from: Some(last), seek: true });
+        }
+        false
+    }
+
+    /// The first entry ever: a birth record goes before anything else (rule 2).
+    fn begin_if_unborn(&mut self, entry: &Entry, actions: &mut Vec<Action>) {
+        if self.previous.is_none() && self.commit_number == 0 {
+            self.birth = Some(entry.position);
+            let birth = Progress { resume: Some(entry.position), ..Progress::BIRTH };
+            self.push_commit(birth, None, actions);
+        }
+    }
+
+    /// Turns the kernel's letters of this block into dead letters with their payloads.
+    fn address_letters(&mut self, entry: &Entry, messages: &[RawMessage]) {
+        for letter in self.effects.letters.drain(..) {
+            let message = &messages[letter.index];
+            self.letters.push(dead_letter(&self.config, &self.block, entry, message, letter));
+        }
+    }
+
+    fn note_watermark(&mut self, now_ms: u64) {
+        let highest = self.rollup.progress().highest_event_time_ms;
+        if highest != self.watermark_seen_ms {
+            self.watermark_seen_ms = highest;
+            self.watermark_moved_at_ms = now_ms;
+        }
+    }
+
+    /// Lets time pass: takes the periodic snapshot, emits open windows of an idle lane (rule 9).
+    pub fn tick(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if !self.accepts() || self.rollup.is_replaying() {
+            return;
+        }
+        if now_ms.saturating_sub(self.watermark_moved_at_ms) >= self.config.idle_timeout_ms {
+            self.rollup.emit_open(&mut self.effects);
+            self.watermark_moved_at_ms = now_ms;
+        }
+        let read = self.rollup.progress().ordinal > self.committed_ordinal;
+        let due = now_ms.saturating_sub(self.committed_at_ms) >= self.config.commit_interval_ms;
+        if !self.effects.rows.is_empty() || (read && due) {
+            self.snapshot(now_ms, actions);
+        }
+    }
+
+    /// Ends a finite input: closes all windows.
+    pub fn end(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if let Err(error) = self.rollup.finish(&mut self.effects) {
+            self.fail(error.into(), actions);
+            return;
+        }
+        self.drain(now_ms, actions);
+    }
+
+    /// Takes a last snapshot if anything was read, and takes nothing more. Windows stay open: the
+    /// next owner rebuilds them.
+    pub fn drain(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let read = self.rollup.progress().ordinal > self.committed_ordinal;
+        let writes = !self.effects.rows.is_empty() || !self.effects.closed.is_empty();
+        if self.phase == Phase::Running && !self.rollup.is_replaying() && (read || writes) {
+            self.snapshot(now_ms, actions);
+        }
+        self.phase = Phase::Stopped;
+    }
+
+    /// Learns what became of the oldest commit in flight.
+    pub fn committed(&mut self, outcome: Result<(), StoreError>, actions: &mut Vec<Action>) {
+        let Some(done) = self.pending.pop_front() else {
+            return;
+        };
+        match outcome {
+            Ok(()) => {
+                if let Some(through) = done.acknowledge {
+                    actions.push(Action::Acknowledge(through));
+                    self.segment_ends.retain(|(_, end)| *end >= through);
+                }
+            }
+            Err(StoreError::Fenced { .. }) => {
+                let text = outcome.expect_err("matched as an error").to_string();
+                self.fail(LaneErrorKind::Fenced(text), actions);
+            }
+            Err(StoreError::Refused(text) | StoreError::Retry(text)) => {
+                self.fail(LaneErrorKind::Refused(text), actions);
+            }
+        }
+    }
+
+    /// Stops the lane: what is in flight is no longer waited for.
+    pub fn fail(&mut self, kind: LaneErrorKind, actions: &mut Vec<Action>) {
+        self.phase = Phase::Stopped;
+        self.pending.clear();
+        actions.push(Action::Failed(LaneError { lane: self.id.clone(), kind }));
+    }
+
+    /// Takes a snapshot at the present position: rows, letters and record become a commit.
+    fn snapshot(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.committed_at_ms = now_ms;
+        let mut progress = self.rollup.progress();
+        if progress.resume.is_none() {
+            progress.resume = self.last_entry.and_then(|last| last.rest);
+        }
+        self.committed_ordinal = progress.ordinal;
+        let acknowledge = self.acknowledgeable(&progress);
+        self.push_commit(progress, acknowledge, actions);
+    }
+
+    fn push_commit(
+        &mut self,
+        progress: Progress,
+        acknowledge: Option<Position>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.commit_number += 1;
+        let id = CommitId { number: self.commit_number, writer: self.writer };
+        let record = CommitRecord {
+            lane: self.id.clone(),
+            id,
+            generation: self.config.rollup.generation,
+            fingerprint: self.config.fingerprint.to_string(),
+            ordinal: progress.ordinal,
+            closed_until_ms: progress.closed_until_ms,
+            highest_event_time_ms: progress.highest_event_time_ms,
+            birth: self.birth,
+            processed: progress.processed,
+            resume: progress.resume,
+            ledger: progress.ledger,
+        };
+        let rows = std::mem::take(&mut self.effects.rows);
+        let letters = std::mem::take(&mut self.letters);
+        let closed = std::mem::take(&mut self.effects.closed);
+        self.pending.push_back(Pending { id, acknowledge });
+        let previous = self.previous.replace(id);
+        let commit = Box::new(Commit { previous, rows, letters, record });
+        actions.push(Action::Commit { commit, closed });
+    }
+
+    /// Returns the entry before the one that holds the resume position (rule 8).
+    fn acknowledgeable(&self, progress: &Progress) -> Option<Position> {
+        let holds_resume = match (progress.resume, self.last_entry) {
+            (Some(resume), _) => Position { index: 0, ..resume },
+            (None, last) => return last.map(|last| last.position),
+        };
+        if holds_resume.offset > 0 {
+            return Some(Position { offset: holds_resume.offset - 1, ..holds_resume });
+        }
+        let ends = self.segment_ends.iter();
+        ends.rev().find(|(segment, _)| *segment == holds_resume.segment).map(|(_, end)| *end)
+    }
+
+    /// Returns the rows that the window `closed[at]` wrote with its commit.
+    pub fn rows_of<'c>(commit: &'c Commit, closed: &[ClosedWindow], at: usize) -> &'c [RowBlock] {
+        let end = closed.get(at + 1).map_or(commit.rows.len(), |next| next.first_piece);
+        &commit.rows[closed[at].first_piece..end]
+    }
+
+    /// Returns the commits that wait for the store, oldest first.
+    pub fn in_flight(&self) -> impl Iterator<Item = CommitId> + '_ {
+        self.pending.iter().map(|pending| pending.id)
+    }
+}
+
+fn dead_letter(
+    config: &LaneConfig,
+    block: &EventBlock,
+    entry: &Entry,
+    message: &RawMessage,
+    letter: Letter,
+) -> DeadLetter {
+    let event = block.message(letter.index);
+    let readable = event.reject().is_none();
+    let payload = entry.payload(message);
+    let kept = payload.len().min(config.dead_letter_bytes_max);
+    let join = |key: &[u8]| key::parts(key).collect::<Vec<_>>().join("/");
+    DeadLetter {
+        position: letter.position,
+        ordinal: letter.ordinal,
+        revision: revision(config.rollup.generation, letter.ordinal),
+        reason: letter.reason,
+        publish_time_ms: message.publish_time_ms,
+        event_time_ms: readable.then(|| event.time().as_ms()),
+        key: readable.then(|| join(event.key())),
+        // A copy: a slice would keep the whole entry in memory.
+        payload: bytes::Bytes::copy_from_slice(&payload[..kept]),
+        payload_bytes: payload.len() as u64,
+    }
+}
+
+/// Returns the keys whose lines differ.
+fn changed_keys(old: &str, new: &str) -> Vec<String> {
+    let key = |line: &str| line.split('=').next().unwrap_or(line).to_owned();
+    let only = |a: &str, b: &str| {
+        let known: Vec<&str> = b.lines().collect();
+        a.lines().filter(|line| !known.contains(line)).map(key).collect::<Vec<_>>()
+    };
+    let mut keys = only(old, new);
+    keys.extend(only(new, old));
+    keys.sort();
+    keys.dedup();
+    keys
+}

@@ -1,0 +1,18 @@
+//! Lanes, commits and threads: what stands between the sources, the kernel and the stores.
+//!
+//! The engine names no broker and no database; it knows them as ports (`port.rs`). Everything that
+//! decides is a deterministic machine (`lane.rs`) that the simulator drives as well; threads,
+//! clocks and queues are in `pipeline.rs` only.
+
+pub mod error;
+pub mod lane;
+pub mod ledger;
+pub mod metrics;
+pub mod pipeline;
+pub mod port;
+pub mod record;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod window_log;
+mod worker;
+pub mod writer;

@@ -1,0 +1,222 @@
+//! A running pipeline: one source, some worker threads with their lanes, one thread per store.
+//!
+//! The calling thread routes the source's events to the workers. Nothing here decides what is
+//! counted or committed; that is the lanes' business.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
+        mpsc::{Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::info;
+
+use crate::{
+    lane::LaneConfig,
+    metrics::Metrics,
+    port::{Source, SourceEvent, Store},
+    worker::{ToWorker, Worker, WorkerContext},
+    writer::{self, RetryConfig},
+};
+
+/// How long the source may wait before the shutdown flag is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What a pipeline needs beside its source and stores.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// The lanes' configuration; each lane gets its partition's name.
+    pub lane: LaneConfig,
+    /// Threads that decode and fold.
+    pub worker_threads: usize,
+    /// How failed commits are repeated.
+    pub retry: RetryConfig,
+    /// How long a drain waits for the store.
+    pub drain_timeout: Duration,
+    /// Whether each device of a closed window gets a log line.
+    pub log_windows: bool,
+}
+
+/// How a pipeline ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A finite input is processed and durable.
+    Finished,
+    /// It was told to stop, and all that was taken is durable.
+    Drained,
+    /// It was told to stop, and the store did not answer in time; the next start reads again.
+    DrainedLate,
+    /// No lane is left that works; the texts say why.
+    Failed(Vec<String>),
+}
+
+/// Runs until the input ends, `shutdown` is set, or no lane works any more.
+pub fn run(
+    config: &PipelineConfig,
+    mut source: Box<dyn Source>,
+    stores: Vec<Box<dyn Store>>,
+    metrics: &Arc<Metrics>,
+    shutdown: &AtomicBool,
+) -> Outcome {
+    let give_up = Arc::new(AtomicBool::new(false));
+    let threads = Threads::start(config, &*source, stores, metrics, &give_up);
+    let mut seen = BTreeMap::new();
+    let end = loop {
+        if shutdown.load(SeqCst) {
+            break ToWorker::Drain;
+        }
+        match source.next(POLL) {
+            Ok(None) => {}
+            Ok(Some(SourceEvent::Exhausted)) => break ToWorker::Finish,
+            Ok(Some(event)) => threads.route(&mut seen, event),
+            Err(text) => {
+                threads.stop(&ToWorker::Drain, config.drain_timeout, &give_up, shutdown);
+                return Outcome::Failed(vec![text]);
+            }
+        }
+        if let Some(failures) = all_failed(metrics, seen.len()) {
+            threads.stop(&ToWorker::Drain, config.drain_timeout, &give_up, shutdown);
+            return Outcome::Failed(failures);
+        }
+    };
+    let drains = matches!(end, ToWorker::Drain);
+    if drains {
+        info!("draining");
+    }
+    let settled = threads.stop(&end, config.drain_timeout, &give_up, shutdown);
+    let failures: Vec<String> =
+        metrics.lanes().values().filter_map(|lane| lane.failure.clone()).collect();
+    match (settled, drains) {
+        _ if !failures.is_empty() => Outcome::Failed(failures),
+        (false, _) => Outcome::DrainedLate,
+        (true, true) => Outcome::Drained,
+        (true, false) => Outcome::Finished,
+    }
+}
+
+/// Returns the failures if there are lanes and none of them works.
+fn all_failed(metrics: &Metrics, lane_count: usize) -> Option<Vec<String>> {
+    let lanes = metrics.lanes();
+    let failures: Vec<String> = lanes.values().filter_map(|lane| lane.failure.clone()).collect();
+    (lane_count > 0 && !failures.is_empty() && failures.len() >= lane_count).then_some(failures)
+}
+
+struct Threads {
+    workers: Vec<(Sender<ToWorker>, JoinHandle<()>)>,
+    writers: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(
+        config: &PipelineConfig,
+        source: &dyn Source,
+        stores: Vec<Box<dyn Store>>,
+        metrics: &Arc<Metrics>,
+        give_up: &Arc<AtomicBool>,
+    ) -> Threads {
+        assert!(!stores.is_empty() && config.worker_threads > 0, "a store and a thread at least");
+        let mut writers = Vec::new();
+        let mut store_senders = Vec::new();
+        for store in stores {
+            let (sender, receiver) = channel();
+            store_senders.push(sender);
+            let (metrics, give_up, retry) = (metrics.clone(), give_up.clone(), config.retry);
+            writers.push(spawn("store", move || {
+                writer::serve(store, &receiver, retry, &metrics, &give_up);
+            }));
+        }
+        let workers = (0..config.worker_threads).map(|index| {
+            let (sender, receiver) = channel();
+            let mut lane = config.lane.clone();
+            lane.continuity = source.continuity();
+            let worker = Worker::new(WorkerContext {
+                lane,
+                control: source.control(),
+                store: store_senders[index % store_senders.len()].clone(),
+                own: sender.clone(),
+                metrics: metrics.clone(),
+                log_windows: config.log_windows,
+                give_up: give_up.clone(),
+            });
+            (sender, spawn("worker", move || worker.run(&receiver)))
+        });
+        Threads { workers: workers.collect(), writers }
+    }
+
+    /// Sends an event to the worker of its partition; new partitions go round robin.
+    fn route(&self, seen: &mut BTreeMap<Arc<str>, usize>, event: SourceEvent) {
+        let (partition, to_worker): (_, fn(Arc<str>) -> ToWorker) = match event {
+            SourceEvent::Assigned(partition) => (partition, ToWorker::Assigned),
+            SourceEvent::Revoked(partition) => (partition, ToWorker::Revoked),
+            SourceEvent::End(partition) => (partition, ToWorker::End),
+            SourceEvent::Entry(partition, entry) => {
+                let worker = self.worker_of(seen, &partition);
+                // A worker ends only when it is told to, or by a panic that its join reports.
+                let _ = self.workers[worker].0.send(ToWorker::Entry(partition, entry));
+                return;
+            }
+            SourceEvent::Failed(partition, text) => {
+                let worker = self.worker_of(seen, &partition);
+                let _ = self.workers[worker].0.send(ToWorker::Failed(partition, text));
+                return;
+            }
+            SourceEvent::Exhausted => return,
+        };
+        let worker = self.worker_of(seen, &partition);
+        let _ = self.workers[worker].0.send(to_worker(partition));
+    }
+
+    fn worker_of(&self, seen: &mut BTreeMap<Arc<str>, usize>, partition: &Arc<str>) -> usize {
+        let next = seen.len() % self.workers.len();
+        *seen.entry(partition.clone()).or_insert(next)
+    }
+
+    /// Ends the workers and then the writers; returns whether all was durable in time.
+    fn stop(
+        self,
+        end: &ToWorker,
+        drain_timeout: Duration,
+        give_up: &AtomicBool,
+        shutdown: &AtomicBool,
+    ) -> bool {
+        let mut drains = matches!(end, ToWorker::Drain);
+        let tell = |drains: bool| {
+            for (sender, _) in &self.workers {
+                let _ = sender.send(if drains { ToWorker::Drain } else { ToWorker::Finish });
+            }
+        };
+        tell(drains);
+        let mut deadline = Instant::now() + drain_timeout;
+        while self.workers.iter().any(|(_, handle)| !handle.is_finished()) {
+            if !drains && shutdown.load(SeqCst) {
+                drains = true;
+                deadline = Instant::now() + drain_timeout;
+                tell(true);
+            }
+            // A finite input may take as long as it needs; only a drain is in a hurry.
+            if drains && Instant::now() >= deadline {
+                give_up.store(true, Relaxed);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (senders, handles): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
+        drop(senders);
+        for handle in handles.into_iter().chain(self.writers) {
+            handle.join().expect("threads of the pipeline do not panic");
+        }
+        !give_up.load(Relaxed)
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(body).expect("the system has a thread to give")
+}

@@ -1,0 +1,78 @@
+//! The commit record: the truth about how far a lane is, stored beside its rows.
+//!
+//! Byte layout and columns: docs/formats.md. The broker's cursor is only a lower bound of it.
+
+use std::sync::Arc;
+
+use tidemill_kernel::event::Position;
+pub use tidemill_kernel::rollup::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, revision};
+
+use crate::ledger::Ledger;
+
+/// The version of the record's meaning, written into every record.
+pub const RECORD_FORMAT: u32 = 1;
+/// Which lane: a partition as one pipeline reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId {
+    /// The pipeline's name from the configuration.
+    pub pipeline: Arc<str>,
+    /// The partition's name; for one partitioned topic its number.
+    pub partition: Arc<str>,
+}
+
+impl LaneId {
+    /// Returns the identity of a lane.
+    pub fn new(pipeline: &str, partition: &str) -> LaneId {
+        LaneId { pipeline: pipeline.into(), partition: partition.into() }
+    }
+}
+
+impl std::fmt::Display for LaneId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pipeline {:?} partition {:?}", self.pipeline, self.partition)
+    }
+}
+
+/// Names one written record: who wrote it and the how-many-th it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId {
+    /// Counts the commits of the lane over all its owners.
+    pub number: u64,
+    /// A random number drawn when an owner takes the lane.
+    pub writer: u64,
+}
+
+/// How far a lane is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// The lane.
+    pub lane: LaneId,
+    /// This record's own name.
+    pub id: CommitId,
+    /// Raised by the operator to recompute what is stored.
+    pub generation: u32,
+    /// Settings that decide what a row means, as `key=value` lines, sorted.
+    pub fingerprint: String,
+    /// How many messages of the lane are processed.
+    pub ordinal: u64,
+    /// All windows that end at or before this instant are closed (ms; `i64::MIN` if none).
+    pub closed_until_ms: i64,
+    /// The highest event time of the lane that counts (ms; `i64::MIN` if none).
+    pub highest_event_time_ms: i64,
+    /// The entry that the lane began with: ordinals count from it.
+    pub birth: Option<Position>,
+    /// The last processed position; `None` in a birth record.
+    pub processed: Option<Position>,
+    /// The first position a new owner has to read; `None`: the one behind `processed`, or in a
+    /// birth record the first that the source delivers.
+    pub resume: Option<Position>,
+    /// Where the messages up to `ordinal` went.
+    pub ledger: Ledger,
+}
+
+impl CommitRecord {
+    /// Returns the revision that orders records and rows: generation, then ordinal.
+    pub fn revision(&self) -> u64 {
+        revision(self.generation, self.ordinal)
+    }
+}

@@ -1,0 +1,355 @@
+//! A worker thread: some lanes, their waiting entries, and the performing of their actions.
+//!
+//! Entries wait here while a lane waits for its store; the credit of a source bounds how many.
+//! One lane that has stopped, or waits, does not hold up the others.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tidemill_kernel::effect::ClosedWindow;
+use tracing::{error, info, warn};
+
+use crate::{
+    error::LaneErrorKind,
+    lane::{Action, Lane, LaneConfig},
+    metrics::Metrics,
+    port::{Commit, Entry, SourceControl},
+    window_log::log_devices,
+    writer::{Reply, Request, ToStore},
+};
+
+/// How often lanes learn the time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What a worker is told.
+pub(crate) enum ToWorker {
+    Assigned(Arc<str>),
+    Revoked(Arc<str>),
+    Entry(Arc<str>, Entry),
+    End(Arc<str>),
+    Failed(Arc<str>, String),
+    Store {
+        partition: Arc<str>,
+        epoch: u64,
+        answer: Reply,
+    },
+    /// Process what waits, then end.
+    Finish,
+    /// Take a last snapshot of every lane, then end.
+    Drain,
+}
+
+/// What a worker shares with its surroundings.
+pub(crate) struct WorkerContext {
+    pub(crate) lane: LaneConfig,
+    pub(crate) control: Arc<dyn SourceControl>,
+    pub(crate) store: Sender<ToStore>,
+    pub(crate) own: Sender<ToWorker>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log_windows: bool,
+    /// Set when a drain has run out of time.
+    pub(crate) give_up: Arc<AtomicBool>,
+}
+
+enum Waiting {
+    Entry(Entry),
+    End,
+}
+
+struct Place {
+    lane: Lane,
+    waiting: VecDeque<Waiting>,
+    epoch: u64,
+    dropped: Arc<AtomicBool>,
+    ended: bool,
+}
+
+/// A worker with its lanes.
+pub(crate) struct Worker {
+    context: WorkerContext,
+    places: BTreeMap<Arc<str>, Place>,
+    started_at: Instant,
+    epoch: u64,
+    random: u64,
+    stopping: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(context: WorkerContext) -> Worker {
+        Worker {
+            context,
+            places: BTreeMap::new(),
+            started_at: Instant::now(),
+            epoch: 0,
+            random: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+            stopping: false,
+        }
+    }
+
+    /// Runs until told to end and all is durable, or given up.
+    pub(crate) fn run(mut self, events: &Receiver<ToWorker>) {
+        let mut ticked_at = Instant::now();
+        while !self.is_done() {
+            match events.recv_timeout(TICK) {
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if ticked_at.elapsed() >= TICK {
+                ticked_at = Instant::now();
+                let partitions: Vec<_> = self.places.keys().cloned().collect();
+                for partition in &partitions {
+                    self.with_lane(partition, |lane, now_ms, actions| lane.tick(now_ms, actions));
+                    self.note_status(partition);
+                }
+            }
+        }
+        let partitions: Vec<_> = self.places.keys().cloned().collect();
+        partitions.iter().for_each(|partition| self.note_status(partition));
+    }
+
+    fn is_done(&self) -> bool {
+        let settled = self
+            .places
+            .values()
+            .all(|place| place.lane.is_settled() && (place.lane.is_stopped() || place.ended));
+        self.stopping && (settled || self.context.give_up.load(Relaxed))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn handle(&mut self, event: ToWorker) {
+        match event {
+            ToWorker::Assigned(partition) => self.assign(&partition),
+            ToWorker::Revoked(partition) => {
+                if let Some(place) = self.places.get(&partition) {
+                    place.dropped.store(true, Relaxed);
+                    info!(%partition, "partition revoked");
+                }
+                self.places.remove(&partition);
+                self.context.metrics.remove_lane(&partition);
+            }
+            ToWorker::Entry(partition, entry) => {
+                if let Some(place) = self.places.get_mut(&partition) {
+                    place.waiting.push_back(Waiting::Entry(entry));
+                }
+                self.work(&partition);
+            }
+            ToWorker::End(partition) => {
+                if let Some(place) = self.places.get_mut(&partition) {
+                    place.waiting.push_back(Waiting::End);
+                }
+                self.work(&partition);
+            }
+            ToWorker::Failed(partition, text) => {
+                self.with_lane(&partition, |lane, _, actions| {
+                    lane.fail(LaneErrorKind::Source(text), actions);
+                });
+            }
+            ToWorker::Store { partition, epoch, answer } => {
+                self.answer(&partition, epoch, answer);
+                self.work(&partition);
+            }
+            ToWorker::Finish => self.stopping = true,
+            ToWorker::Drain => {
+                self.stopping = true;
+                let partitions: Vec<_> = self.places.keys().cloned().collect();
+                for partition in partitions {
+                    if let Some(place) = self.places.get_mut(&partition) {
+                        place.waiting.clear();
+                    }
+                    self.with_lane(&partition, |lane, now, actions| lane.drain(now, actions));
+                }
+            }
+        }
+    }
+
+    fn assign(&mut self, partition: &Arc<str>) {
+        let sought = self.places.get(partition).is_some_and(|place| {
+            place.dropped.store(true, Relaxed);
+            place.lane.has_sought()
+        });
+        self.epoch += 1;
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let mut config = self.context.lane.clone();
+        config.rollup.source_partition = partition.to_string();
+        let lane = Lane::new(config, self.random >> 1, sought);
+        let request = Request::Load(lane.id().clone());
+        let place = Place {
+            lane,
+            waiting: VecDeque::new(),
+            epoch: self.epoch,
+            dropped: Arc::new(AtomicBool::new(false)),
+            ended: false,
+        };
+        self.places.insert(partition.clone(), place);
+        self.request(partition, request);
+    }
+
+    fn request(&self, partition: &Arc<str>, request: Request) {
+        let Some(place) = self.places.get(partition) else {
+            return;
+        };
+        // The writer ends only after all workers have.
+        let _ = self.context.store.send(ToStore {
+            request,
+            partition: partition.clone(),
+            epoch: place.epoch,
+            dropped: place.dropped.clone(),
+            reply: self.context.own.clone(),
+        });
+    }
+
+    fn answer(&mut self, partition: &Arc<str>, epoch: u64, answer: Reply) {
+        if self.places.get(partition).is_none_or(|place| place.epoch != epoch) {
+            return;
+        }
+        match answer {
+            Reply::Loaded(Ok(record)) => {
+                let ordinal = record.as_ref().map_or(0, |record| record.ordinal);
+                info!(%partition, ordinal, "lane starts");
+                self.with_lane(partition, |lane, now, actions| lane.start(record, now, actions));
+            }
+            Reply::Loaded(Err(error)) => {
+                let kind = LaneErrorKind::Refused(error.to_string());
+                self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));
+            }
+            Reply::Committed { outcome, commit, closed } => {
+                if outcome.is_ok() {
+                    self.count(partition, &commit, &closed);
+                }
+                self.with_lane(partition, |lane, _, actions| lane.committed(outcome, actions));
+            }
+        }
+    }
+
+    /// Counts and logs a commit that is durable.
+    fn count(&self, partition: &Arc<str>, commit: &Commit, closed: &[ClosedWindow]) {
+        let metrics = &self.context.metrics;
+        let row_count: usize = commit.rows.iter().map(|piece| piece.row_count()).sum();
+        metrics.rows.fetch_add(row_count as u64, Relaxed);
+        metrics.commits.fetch_add(1, Relaxed);
+        metrics.windows.fetch_add(closed.len() as u64, Relaxed);
+        commit.letters.iter().for_each(|letter| metrics.count_letter(letter.reason));
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        for (at, window) in closed.iter().enumerate() {
+            let pieces = Lane::rows_of(commit, closed, at);
+            info!(
+                %partition,
+                time = %crate::window_log::utc(window.end_ms),
+                devices = window.device_count,
+                messages = window.message_count,
+                rows = pieces.iter().map(|piece| piece.row_count()).sum::<usize>(),
+                lag_ms = unix_ms.saturating_sub(window.end_ms),
+                "window closed"
+            );
+            if self.context.log_windows {
+                log_devices(&self.context.lane.rollup.plan, pieces);
+            }
+        }
+    }
+
+    /// Gives waiting entries to a lane as long as it takes them.
+    fn work(&mut self, partition: &Arc<str>) {
+        while let Some(place) = self.places.get_mut(partition) {
+            if !place.lane.accepts() {
+                return;
+            }
+            match place.waiting.pop_front() {
+                None => return,
+                Some(Waiting::Entry(entry)) => {
+                    let before = place.lane.ledger().messages;
+                    self.with_lane(partition, |lane, now, actions| lane.take(&entry, now, actions));
+                    self.count_entry(partition, before, &entry);
+                    self.context.control.credit(partition, entry.credit);
+                }
+                Some(Waiting::End) => {
+                    place.ended = true;
+                    self.with_lane(partition, |lane, now, actions| lane.end(now, actions));
+                }
+            }
+        }
+    }
+
+    fn count_entry(&self, partition: &Arc<str>, before: u64, entry: &Entry) {
+        let Some(place) = self.places.get(partition) else {
+            return;
+        };
+        let fresh = place.lane.ledger().messages - before;
+        let bytes: u64 = entry.messages.iter().map(|message| u64::from(message.length)).sum();
+        self.context.metrics.messages.fetch_add(fresh, Relaxed);
+        self.context.metrics.bytes.fetch_add(bytes, Relaxed);
+        if let Some(last) = entry.messages.last() {
+            let publish_time_ms = last.publish_time_ms;
+            self.context.metrics.update_lane(partition, |status| {
+                status.publish_time_ms = Some(publish_time_ms);
+            });
+        }
+    }
+
+    fn note_status(&self, partition: &Arc<str>) {
+        let Some(place) = self.places.get(partition) else {
+            return;
+        };
+        self.context.metrics.update_lane(partition, |status| {
+            status.ledger = place.lane.ledger();
+            status.watermark_ms = place.lane.watermark_ms();
+            status.running = place.lane.is_running();
+        });
+    }
+
+    /// Lets a lane act and performs what it asks for.
+    fn with_lane(
+        &mut self,
+        partition: &Arc<str>,
+        act: impl FnOnce(&mut Lane, u64, &mut Vec<Action>),
+    ) {
+        let now_ms = self.now_ms();
+        let Some(place) = self.places.get_mut(partition) else {
+            return;
+        };
+        let mut actions = Vec::new();
+        act(&mut place.lane, now_ms, &mut actions);
+        let saturated = place.lane.take_saturated_count();
+        self.context.metrics.saturated.fetch_add(saturated, Relaxed);
+        for action in actions {
+            self.perform(partition, action);
+        }
+    }
+
+    fn perform(&mut self, partition: &Arc<str>, action: Action) {
+        match action {
+            Action::Read { from, seek } => {
+                if seek {
+                    warn!(%partition, ?from, "entries are missing, going back");
+                }
+                self.context.control.read_from(partition, from, seek);
+            }
+            Action::Commit { commit, closed } => {
+                self.request(partition, Request::Commit { commit, closed });
+            }
+            Action::Acknowledge(through) => self.context.control.acknowledge(partition, through),
+            Action::Failed(failure) => {
+                error!(%partition, %failure, "lane stopped");
+                if let Some(place) = self.places.get_mut(partition) {
+                    place.dropped.store(true, Relaxed);
+                    place.waiting.clear();
+                }
+                self.context.metrics.update_lane(partition, |status| {
+                    status.failure = Some(failure.to_string());
+                    status.running = false;
+                });
+            }
+        }
+    }
+}

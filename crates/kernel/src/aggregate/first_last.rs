@@ -1,0 +1,87 @@
+//! The value of the earliest or latest event; among events of one instant the smallest value.
+
+use crate::time::Timestamp;
+
+/// Which event decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The earliest.
+    First,
+    /// The latest.
+    Last,
+}
+
+impl End {
+    /// Returns whether an event at `time` decides before one at `than`.
+    #[inline]
+    pub fn is_closer(self, time: i64, than: i64) -> bool {
+        match self {
+            End::First => time < than,
+            End::Last => time > than,
+        }
+    }
+
+    /// Returns the instant that every event beats.
+    pub const fn farthest(self) -> i64 {
+        match self {
+            End::First => i64::MAX,
+            End::Last => i64::MIN,
+        }
+    }
+}
+
+/// The deciding value so far, of any copyable type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decided<T> {
+    /// When the deciding event was (ms), or `End::farthest` if there was none.
+    pub time_ms: i64,
+    /// Its value.
+    pub value: T,
+}
+
+impl<T: Copy + PartialOrd + Default> Decided<T> {
+    /// Returns the state before any event.
+    pub fn empty(end: End) -> Decided<T> {
+        Decided { time_ms: end.farthest(), value: T::default() }
+    }
+
+    /// Takes an event in.
+    #[inline]
+    pub fn add(&mut self, end: End, time: Timestamp, value: T) {
+        self.merge(end, Decided { time_ms: time.as_ms(), value });
+    }
+
+    /// Takes another state in.
+    #[inline]
+    pub fn merge(&mut self, end: End, other: Decided<T>) {
+        let tie = other.time_ms == self.time_ms && other.time_ms != end.farthest();
+        if end.is_closer(other.time_ms, self.time_ms) || (tie && other.value < self.value) {
+            *self = other;
+        }
+    }
+
+    /// Returns the value, if there was an event.
+    pub fn get(self, end: End) -> Option<T> {
+        (self.time_ms != end.farthest()).then_some(self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_smallest_value() {
+        let at = |ms| Timestamp::from_ms(ms).expect("in range");
+        for (end, expected) in [(End::First, 1.0), (End::Last, 2.0)] {
+            let events = [(5, 4.0), (3, 7.0), (3, 1.0), (9, 2.0), (9, 3.0)];
+            let mut forward = Decided::<f64>::empty(end);
+            let mut backward = Decided::<f64>::empty(end);
+            assert_eq!(forward.get(end), None);
+            events.iter().for_each(|(ms, value)| forward.add(end, at(*ms), *value));
+            events.iter().rev().for_each(|(ms, value)| backward.add(end, at(*ms), *value));
+            assert_eq!(forward.get(end), Some(expected));
+            assert_eq!(forward, backward);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Group keys as bytes: each part is a LEB128 length and its UTF-8 text.
+//!
+//! The encoding is injective, so two keys are equal exactly when their bytes are; it orders keys
+//! by length first, which is an order, not the alphabet.
+
+use alloc::vec::Vec;
+
+/// The most bytes of one part of a group key that any configuration may allow.
+pub const KEY_PART_BYTES_MAX: usize = 65_535;
+
+/// Appends the encoding of one part.
+#[inline]
+pub fn push_part(out: &mut Vec<u8>, part: &str) {
+    let mut length = part.len();
+    while length >= 0x80 {
+        out.push((length as u8 & 0x7f) | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    out.extend_from_slice(part.as_bytes());
+}
+
+/// The parts of an encoded key.
+///
+/// ```
+/// use tidemill_kernel::key::{parts, push_part};
+/// let mut key = Vec::new();
+/// push_part(&mut key, "site-7");
+/// push_part(&mut key, "");
+/// assert_eq!(parts(&key).collect::<Vec<_>>(), ["site-7", ""]);
+/// ```
+pub fn parts(key: &[u8]) -> Parts<'_> {
+    Parts { rest: key }
+}
+
+/// See [`parts`].
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    /// Returns the next part; ends at the first byte that is no whole part.
+    fn next(&mut self) -> Option<&'a str> {
+        let mut length = 0_usize;
+        let mut at = 0;
+        loop {
+            let byte = *self.rest.get(at)?;
+            length |= usize::from(byte & 0x7f).checked_shl(7 * at as u32)?;
+            at += 1;
+            if byte < 0x80 {
+                break;
+            }
+            if at == 4 {
+                return None;
+            }
+        }
+        let part = self.rest.get(at..at.checked_add(length)?)?;
+        self.rest = &self.rest[at + length..];
+        core::str::from_utf8(part).ok()
+    }
+}

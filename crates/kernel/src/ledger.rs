@@ -1,0 +1,35 @@
+//! The account of a lane's messages.
+
+use core::ops::AddAssign;
+
+/// Where each message of a log prefix went. `messages = aggregated + open + late + rejected`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// All messages up to the position.
+    pub messages: u64,
+    /// Folded into windows that are closed.
+    pub aggregated: u64,
+    /// Folded into windows that are open.
+    pub open: u64,
+    /// In the dead letters because their window was closed.
+    pub late: u64,
+    /// In the dead letters for any other reason.
+    pub rejected: u64,
+}
+
+impl Ledger {
+    /// Returns whether every message is accounted for exactly once.
+    pub fn balances(&self) -> bool {
+        self.messages == self.aggregated + self.open + self.late + self.rejected
+    }
+}
+
+impl AddAssign for Ledger {
+    fn add_assign(&mut self, other: Ledger) {
+        self.messages += other.messages;
+        self.aggregated += other.aggregated;
+        self.open += other.open;
+        self.late += other.late;
+        self.rejected += other.rejected;
+    }
+}

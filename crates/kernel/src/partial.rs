@@ -1,0 +1,423 @@
+//! Partial states as bytes: one device-window, to be merged with others of the same key and window.
+//!
+//! Layout (docs/formats.md): version, shape of the plan, window end, key, then each state in the
+//! plan's order. Equal contents give equal bytes, whatever order the values came in. Decoding
+//! checks everything: hostile bytes give an error, never a panic or a state that cannot be.
+
+use alloc::vec::Vec;
+
+use foldhash::fast::FixedState;
+
+use crate::{
+    aggregate::{
+        coverage::Coverage,
+        first_last::Decided,
+        min_max::MinMax,
+        sum::{FloatSum, IntSum},
+        wide::WideSum,
+    },
+    event::Position,
+    key,
+    plan::Plan,
+    schema::{CODE_RANGE_MAX, Role},
+    slots::{Quality, row_of},
+    time::WindowGrid,
+    window::Window,
+};
+
+mod check;
+
+/// The version written first.
+pub const PARTIAL_FORMAT: u8 = 1;
+
+/// Why bytes are no partial state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("partial state: {problem} at byte {at}")]
+pub struct PartialError {
+    /// Where reading stopped.
+    pub at: usize,
+    /// What is wrong there.
+    pub problem: &'static str,
+}
+
+/// Encodes the states of a window, one per device, in the order of their keys.
+pub fn encode(window: &Window, plan: &Plan) -> Vec<Vec<u8>> {
+    let mut slots: Vec<usize> = (0..window.device_count()).collect();
+    slots.sort_unstable_by(|a, b| window.key(*a).cmp(window.key(*b)));
+    slots.into_iter().map(|slot| encode_slot(window, plan, slot)).collect()
+}
+
+/// Returns the end of the window (ms) of an encoded state.
+///
+/// # Errors
+/// If the bytes are too few or of another version or plan.
+pub fn window_end_ms(bytes: &[u8], plan: &Plan) -> Result<i64, PartialError> {
+    Reader { bytes, at: 0 }.header(plan)
+}
+
+/// Merges an encoded state into the window it belongs to.
+///
+/// # Errors
+/// If the bytes are no state of that plan and window; the window is then as before.
+pub fn merge(
+    window: &mut Window,
+    grid: WindowGrid,
+    plan: &Plan,
+    bytes: &[u8],
+) -> Result<(), PartialError> {
+    // Read into a window of its own first: an error must not leave half a state behind.
+    let hasher = FixedState::with_seed(0);
+    let mut single = Window::new(grid, window.end_ms(), Position::default());
+    decode(&mut single, plan, &hasher, bytes)?;
+    check::check(&single, grid, plan, bytes.len())?;
+    if let Some(slot) = window.find(&hasher, single.key(0)) {
+        let (chunk, row) = window.chunk(slot as usize);
+        let count = u64::from(chunk.quality[row].record_count) + single.message_count();
+        if count > u64::from(u32::MAX) {
+            let problem = "more messages than a device-window can count";
+            return Err(PartialError { at: bytes.len(), problem });
+        }
+    }
+    let slot = window.find_or_add(plan, &hasher, usize::MAX, single.key(0)).expect("no limit");
+    merge_slot(window, slot, &single, plan);
+    window.count_messages(single.message_count());
+    Ok(())
+}
+
+fn encode_slot(window: &Window, plan: &Plan, slot: usize) -> Vec<u8> {
+    let (chunk, row) = window.chunk(slot);
+    let mut out = Vec::with_capacity(512);
+    out.push(PARTIAL_FORMAT);
+    out.extend_from_slice(&shape(plan).to_le_bytes());
+    out.extend_from_slice(&window.end_ms().to_le_bytes());
+    put_varint(&mut out, chunk.key(row).len() as u64);
+    out.extend_from_slice(chunk.key(row));
+    let quality = &chunk.quality[row];
+    put_varint(&mut out, quality.record_count.into());
+    put_varint(&mut out, quality.invalid_count.into());
+    out.extend_from_slice(&quality.first_event_time_ms.to_le_bytes());
+    out.extend_from_slice(&quality.last_event_time_ms.to_le_bytes());
+    out.extend_from_slice(&quality.coverage.bits().to_le_bytes());
+    for absent in row_of(&chunk.absent, row, plan.presence_bits) {
+        put_varint(&mut out, u64::from(*absent));
+    }
+    for (index, sum) in row_of(&chunk.float_sums, row, plan.float_sums.len()).iter().enumerate() {
+        put_float_sum(&mut out, *sum, chunk.cold.get(&(row as u16, index as u16)));
+    }
+    for range in row_of(&chunk.float_ranges, row, plan.float_ranges.len()) {
+        out.extend_from_slice(&range.min.to_le_bytes());
+        out.extend_from_slice(&range.max.to_le_bytes());
+    }
+    for state in row_of(&chunk.float_ends, row, plan.float_ends.len()) {
+        out.extend_from_slice(&state.time_ms.to_le_bytes());
+        out.extend_from_slice(&state.value.to_le_bytes());
+    }
+    for sum in row_of(&chunk.int_sums, row, plan.int_sums.len()) {
+        out.extend_from_slice(&sum.total().to_le_bytes());
+    }
+    for range in row_of(&chunk.int_ranges, row, plan.int_ranges.len()) {
+        out.extend_from_slice(&range.min.to_le_bytes());
+        out.extend_from_slice(&range.max.to_le_bytes());
+    }
+    for state in row_of(&chunk.int_ends, row, plan.int_ends.len()) {
+        out.extend_from_slice(&state.time_ms.to_le_bytes());
+        out.extend_from_slice(&state.value.to_le_bytes());
+    }
+    for (index, (_, end)) in plan.text_ends.iter().enumerate() {
+        let at = row * plan.text_ends.len() + index;
+        let text = chunk.text(at, *end).unwrap_or(&[]);
+        out.extend_from_slice(&chunk.text_ends[at].time_ms.to_le_bytes());
+        put_varint(&mut out, text.len() as u64);
+        out.extend_from_slice(text);
+    }
+    for count in row_of(&chunk.true_counts, row, plan.flags.len()) {
+        put_varint(&mut out, u64::from(*count));
+    }
+    for counts in row_of(&chunk.codes, row, plan.codes.len()) {
+        let mut counts: Vec<(u16, u32)> = counts.iter().collect();
+        counts.sort_unstable();
+        put_varint(&mut out, counts.len() as u64);
+        for (code, count) in counts {
+            put_varint(&mut out, code.into());
+            put_varint(&mut out, count.into());
+        }
+    }
+    out
+}
+
+/// A float sum is a 0 and 16 bytes of units, or a 1 and the wide integer where that is too small.
+fn put_float_sum(out: &mut Vec<u8>, hot: FloatSum, cold: Option<&alloc::boxed::Box<WideSum>>) {
+    let mut wide = cold.map(|cold| (**cold).clone());
+    if let Some(wide) = &mut wide {
+        wide.add_units(hot.units());
+    }
+    let units = wide.as_ref().map_or(Some(hot.units()), WideSum::to_units);
+    match (units, wide) {
+        (None, Some(wide)) => {
+            out.push(1);
+            out.extend_from_slice(&wide.to_bytes());
+        }
+        (units, _) => {
+            out.push(0);
+            out.extend_from_slice(&units.unwrap_or_default().to_le_bytes());
+        }
+    }
+}
+
+/// Tells plans apart whose states do not merge: FNV-1a over what is kept of which fields.
+fn shape(plan: &Plan) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for field in plan.schema().fields() {
+        field.name.bytes().for_each(&mut eat);
+        eat(0xff);
+        eat(field.value_type as u8);
+        eat(u8::from(field.role == Role::Key));
+        field.aggregates.iter().for_each(|aggregate| eat(*aggregate as u8));
+        eat(0xff);
+    }
+    // Codes are kept as offsets, which mean something only beside their smallest value.
+    for code in &plan.codes {
+        code.low.to_le_bytes().into_iter().for_each(&mut eat);
+    }
+    hash
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value as u8 & 0x7f) | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn decode(
+    window: &mut Window,
+    plan: &Plan,
+    hasher: &FixedState,
+    bytes: &[u8],
+) -> Result<(), PartialError> {
+    let mut reader = Reader { bytes, at: 0 };
+    let end_ms = reader.header(plan)?;
+    if end_ms != window.end_ms() {
+        return reader.fail("another window");
+    }
+    let key_bytes = reader.varint()?;
+    let key = reader.take(key_bytes)?;
+    let parts = key::parts(key).map(|part| part.len());
+    let (count, length) = parts.fold((0, 0), |(n, sum), part| (n + 1, sum + part + lead(part)));
+    if count != plan.schema().key_count() || length != key.len() {
+        return reader.fail("group key of another shape");
+    }
+    let slot = window.find_or_add(plan, hasher, 1, key).expect("the window is empty");
+    let quality = reader.quality()?;
+    window.count_messages(quality.record_count.into());
+    let (chunk, row) = window.chunk_mut(slot);
+    chunk.quality[row] = quality;
+    for at in 0..plan.presence_bits {
+        chunk.absent[at] = reader.count(quality.record_count)?;
+    }
+    for at in 0..plan.float_sums.len() {
+        if let Some(wide) = reader.float_sum(&mut chunk.float_sums[at])? {
+            chunk.cold.insert((row as u16, at as u16), alloc::boxed::Box::new(wide));
+        }
+    }
+    for range in &mut chunk.float_ranges[..plan.float_ranges.len()] {
+        *range = MinMax { min: reader.float()?, max: reader.float()? };
+    }
+    for state in &mut chunk.float_ends[..plan.float_ends.len()] {
+        *state = Decided { time_ms: reader.i64()?, value: reader.float()? };
+    }
+    for sum in &mut chunk.int_sums[..plan.int_sums.len()] {
+        *sum = IntSum::from_total(reader.i128()?);
+    }
+    for range in &mut chunk.int_ranges[..plan.int_ranges.len()] {
+        *range = MinMax { min: reader.i64()?, max: reader.i64()? };
+    }
+    for state in &mut chunk.int_ends[..plan.int_ends.len()] {
+        *state = Decided { time_ms: reader.i64()?, value: reader.i64()? };
+    }
+    for (at, (_, end)) in plan.text_ends.iter().enumerate() {
+        let time_ms = reader.i64()?;
+        let length = reader.varint()?;
+        let text = reader.take(length)?;
+        if core::str::from_utf8(text).is_err() {
+            return reader.fail("text that is not UTF-8");
+        }
+        chunk.add_text(at, *end, time_ms, text);
+    }
+    for count in &mut chunk.true_counts[..plan.flags.len()] {
+        *count = reader.count(quality.record_count)?;
+    }
+    for counts in &mut chunk.codes[..plan.codes.len()] {
+        let mut next = 0;
+        for _ in 0..reader.count(CODE_RANGE_MAX)? {
+            let code = reader.count(CODE_RANGE_MAX - 1)?;
+            let count = reader.count(quality.record_count)?;
+            if code < next || count == 0 {
+                return reader.fail("codes out of order or never counted");
+            }
+            next = code + 1;
+            counts.add(code as u16, count);
+        }
+    }
+    if reader.at != bytes.len() { reader.fail("bytes behind the end") } else { Ok(()) }
+}
+
+/// The bytes of a LEB128 length.
+fn lead(length: usize) -> usize {
+    1 + (length.max(1).ilog2() / 7) as usize
+}
+
+fn merge_slot(window: &mut Window, slot: usize, from: &Window, plan: &Plan) {
+    let (other, _) = from.chunk(0);
+    let (chunk, row) = window.chunk_mut(slot);
+    chunk.quality[row].merge(&other.quality[0]);
+    for at in 0..plan.presence_bits {
+        chunk.absent[row * plan.presence_bits + at] += other.absent[at];
+    }
+    for at in 0..plan.float_sums.len() {
+        let sum = other.float_sums[at];
+        let place = (row as u16, at as u16);
+        if !chunk.float_sums[row * plan.float_sums.len() + at].merge(sum) {
+            chunk.cold.entry(place).or_default().add_units(sum.units());
+        }
+        if let Some(cold) = other.cold.get(&(0, at as u16)) {
+            chunk.cold.entry(place).or_default().merge(cold);
+        }
+    }
+    for at in 0..plan.float_ranges.len() {
+        chunk.float_ranges[row * plan.float_ranges.len() + at].merge(other.float_ranges[at]);
+    }
+    for (at, (_, end)) in plan.float_ends.iter().enumerate() {
+        chunk.float_ends[row * plan.float_ends.len() + at].merge(*end, other.float_ends[at]);
+    }
+    for at in 0..plan.int_sums.len() {
+        chunk.int_sums[row * plan.int_sums.len() + at].merge(other.int_sums[at]);
+    }
+    for at in 0..plan.int_ranges.len() {
+        chunk.int_ranges[row * plan.int_ranges.len() + at].merge(other.int_ranges[at]);
+    }
+    for (at, (_, end)) in plan.int_ends.iter().enumerate() {
+        chunk.int_ends[row * plan.int_ends.len() + at].merge(*end, other.int_ends[at]);
+    }
+    for (at, (_, end)) in plan.text_ends.iter().enumerate() {
+        if let Some(text) = other.text(at, *end) {
+            let time_ms = other.text_ends[at].time_ms;
+            chunk.add_text(row * plan.text_ends.len() + at, *end, time_ms, text);
+        }
+    }
+    for at in 0..plan.flags.len() {
+        chunk.true_counts[row * plan.flags.len() + at] += other.true_counts[at];
+    }
+    for at in 0..plan.codes.len() {
+        chunk.codes[row * plan.codes.len() + at].merge(&other.codes[at]);
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn fail<T>(&self, problem: &'static str) -> Result<T, PartialError> {
+        Err(PartialError { at: self.at, problem })
+    }
+
+    fn take(&mut self, count: u64) -> Result<&'a [u8], PartialError> {
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        match end.and_then(|end| self.bytes.get(self.at..end)) {
+            Some(bytes) => {
+                self.at += bytes.len();
+                Ok(bytes)
+            }
+            None => self.fail("too few bytes"),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PartialError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N as u64)?);
+        Ok(array)
+    }
+
+    fn i64(&mut self) -> Result<i64, PartialError> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    fn i128(&mut self) -> Result<i128, PartialError> {
+        Ok(i128::from_le_bytes(self.array()?))
+    }
+
+    fn float(&mut self) -> Result<f64, PartialError> {
+        let value = f64::from_le_bytes(self.array()?);
+        let negative_zero = value == 0.0 && value.is_sign_negative();
+        if value.is_nan() || negative_zero { self.fail("NaN or -0") } else { Ok(value) }
+    }
+
+    fn varint(&mut self) -> Result<u64, PartialError> {
+        let mut value = 0_u64;
+        for shift in (0..63).step_by(7) {
+            let byte = self.array::<1>()?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        self.fail("varint beyond 63 bits")
+    }
+
+    fn count(&mut self, max: u32) -> Result<u32, PartialError> {
+        match u32::try_from(self.varint()?) {
+            Ok(count) if count <= max => Ok(count),
+            _ => self.fail("count beyond its bound"),
+        }
+    }
+
+    fn header(&mut self, plan: &Plan) -> Result<i64, PartialError> {
+        if self.array::<1>()? != [PARTIAL_FORMAT] {
+            return self.fail("unknown version");
+        }
+        if u64::from_le_bytes(self.array()?) != shape(plan) {
+            return self.fail("state of another schema");
+        }
+        self.i64()
+    }
+
+    fn quality(&mut self) -> Result<Quality, PartialError> {
+        // Merging adds counts; a quarter of the range each leaves room for that.
+        let quality = Quality {
+            record_count: self.count(u32::MAX / 4)?,
+            invalid_count: self.count(u32::MAX)?,
+            first_event_time_ms: self.i64()?,
+            last_event_time_ms: self.i64()?,
+            coverage: self.coverage()?,
+        };
+        if quality.record_count == 0 {
+            return self.fail("no messages");
+        }
+        Ok(quality)
+    }
+
+    fn coverage(&mut self) -> Result<Coverage, PartialError> {
+        let bits = self.i64()? as u64;
+        let coverage = Coverage::from_bits(bits);
+        if coverage.bits() == bits {
+            Ok(coverage)
+        } else {
+            self.fail("more slots than a window has")
+        }
+    }
+
+    fn float_sum(&mut self, hot: &mut FloatSum) -> Result<Option<WideSum>, PartialError> {
+        match self.array::<1>()?[0] {
+            0 => {
+                *hot = FloatSum::from_units(self.i128()?);
+                Ok(None)
+            }
+            1 => Ok(Some(WideSum::from_bytes(&self.array()?))),
+            _ => self.fail("unknown kind of sum"),
+        }
+    }
+}

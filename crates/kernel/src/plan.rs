@@ -1,0 +1,159 @@
+//! Which states a device-window needs, worked out once from the schema.
+//!
+//! The plan lists the slots of each kind of state and, for each column of the row, where its value
+//! comes from. Folding and emitting only walk these lists.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{
+    aggregate::first_last::End,
+    schema::{Aggregate, Field, Schema, Slot, ValueType},
+};
+
+/// Where a column's value comes from; indices go into the plan's lists, `bit` is a presence bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    FloatMean { sum: usize, bit: usize },
+    FloatTotal { sum: usize, bit: usize },
+    FloatMin { range: usize, bit: usize },
+    FloatMax { range: usize, bit: usize },
+    FloatEnd { end: usize },
+    IntMean { sum: usize, bit: usize },
+    IntTotal { sum: usize, bit: usize },
+    IntMin { range: usize, bit: usize },
+    IntMax { range: usize, bit: usize },
+    IntEnd { end: usize },
+    BoolEnd { end: usize },
+    TextEnd { end: usize },
+    Count { bit: usize },
+    Majority { flag: usize, bit: usize },
+    MostFrequent { code: usize },
+}
+
+/// A code's slot, the smallest valid code and how many there are from it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeSlot {
+    pub(crate) slot: u16,
+    pub(crate) low: i64,
+    pub(crate) width: u32,
+}
+
+/// The states of a device-window and the columns made of them.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    schema: Arc<Schema>,
+    pub(crate) presence_bits: usize,
+    pub(crate) float_sums: Vec<u16>,
+    pub(crate) float_ranges: Vec<u16>,
+    pub(crate) float_ends: Vec<(u16, End)>,
+    pub(crate) int_sums: Vec<u16>,
+    pub(crate) int_ranges: Vec<u16>,
+    pub(crate) int_ends: Vec<(u16, End)>,
+    pub(crate) text_ends: Vec<(u16, End)>,
+    pub(crate) flags: Vec<u16>,
+    pub(crate) codes: Vec<CodeSlot>,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Plan {
+    /// Works out the plan of a schema.
+    pub fn new(schema: Arc<Schema>) -> Plan {
+        let bits = schema.float_count() + schema.int_count() + schema.text_count();
+        let mut plan = Plan {
+            schema: schema.clone(),
+            presence_bits: bits,
+            float_sums: Vec::new(),
+            float_ranges: Vec::new(),
+            float_ends: Vec::new(),
+            int_sums: Vec::new(),
+            int_ranges: Vec::new(),
+            int_ends: Vec::new(),
+            text_ends: Vec::new(),
+            flags: Vec::new(),
+            codes: Vec::new(),
+            outputs: Vec::new(),
+        };
+        for (field, slot) in schema.fields().iter().zip(schema.slots()) {
+            for aggregate in &field.aggregates {
+                let output = plan.output(field, *slot, *aggregate);
+                plan.outputs.push(output);
+            }
+        }
+        plan
+    }
+
+    /// Returns the schema the plan was made of.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    fn output(&mut self, field: &Field, slot: Slot, aggregate: Aggregate) -> Output {
+        match slot {
+            Slot::Float(slot) => self.float_output(slot, aggregate),
+            Slot::Int(slot) => self.int_output(field, slot, aggregate),
+            Slot::Text(slot) => {
+                let bit = self.schema.float_count() + self.schema.int_count() + usize::from(slot);
+                match aggregate {
+                    Aggregate::Count => Output::Count { bit },
+                    other => {
+                        Output::TextEnd { end: index(&mut self.text_ends, (slot, end(other))) }
+                    }
+                }
+            }
+            Slot::Key(_) | Slot::Time => unreachable!("keys and time have no aggregates"),
+        }
+    }
+
+    fn float_output(&mut self, slot: u16, aggregate: Aggregate) -> Output {
+        let bit = usize::from(slot);
+        match aggregate {
+            Aggregate::Avg => Output::FloatMean { sum: index(&mut self.float_sums, slot), bit },
+            Aggregate::Sum => Output::FloatTotal { sum: index(&mut self.float_sums, slot), bit },
+            Aggregate::Min => Output::FloatMin { range: index(&mut self.float_ranges, slot), bit },
+            Aggregate::Max => Output::FloatMax { range: index(&mut self.float_ranges, slot), bit },
+            Aggregate::Count => Output::Count { bit },
+            other => Output::FloatEnd { end: index(&mut self.float_ends, (slot, end(other))) },
+        }
+    }
+
+    fn int_output(&mut self, field: &Field, slot: u16, aggregate: Aggregate) -> Output {
+        let bit = self.schema.float_count() + usize::from(slot);
+        match aggregate {
+            Aggregate::Avg => Output::IntMean { sum: index(&mut self.int_sums, slot), bit },
+            Aggregate::Sum => Output::IntTotal { sum: index(&mut self.int_sums, slot), bit },
+            Aggregate::Min => Output::IntMin { range: index(&mut self.int_ranges, slot), bit },
+            Aggregate::Max => Output::IntMax { range: index(&mut self.int_ranges, slot), bit },
+            Aggregate::Count => Output::Count { bit },
+            Aggregate::Majority => Output::Majority { flag: index(&mut self.flags, slot), bit },
+            Aggregate::MostFrequent => {
+                let (low, high) = field.range.expect("the schema asks for a range");
+                // At most CODE_RANGE_MAX whole values, far from the ends of 64 bits.
+                let (low, width) = (low as i64, (high - low) as u32 + 1);
+                Output::MostFrequent { code: index(&mut self.codes, CodeSlot { slot, low, width }) }
+            }
+            other => {
+                let end = index(&mut self.int_ends, (slot, end(other)));
+                match field.value_type {
+                    ValueType::Bool => Output::BoolEnd { end },
+                    _ => Output::IntEnd { end },
+                }
+            }
+        }
+    }
+}
+
+fn end(aggregate: Aggregate) -> End {
+    match aggregate {
+        Aggregate::First => End::First,
+        Aggregate::Last => End::Last,
+        other => unreachable!("the schema refuses {other:?} here"),
+    }
+}
+
+/// Returns the index of `item`, appended if it is new.
+fn index<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|known| *known == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
+}

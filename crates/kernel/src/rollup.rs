@@ -1,0 +1,388 @@
+//! A lane's roll-up: blocks of messages in log order go in, effects come out.
+//!
+//! Everything follows from the messages and the configuration: the same log gives the same rows,
+//! letters and progress, wherever blocks are cut. The roll-up does not know how it is stored; it
+//! tells its [`Progress`] and can be continued from one.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::ops::Range;
+
+use foldhash::fast::FixedState;
+
+use crate::{
+    effect::{ClosedWindow, Effects, Letter},
+    event::{EventBlock, Message, Position, Reason},
+    ledger::Ledger,
+    plan::Plan,
+    time::{DurationMs, WindowGrid},
+    watermark::Watermark,
+    window::{Lineage, Window},
+};
+
+/// Ordinals take the low bits of a revision, generations the high ones.
+pub const ORDINAL_BITS: u32 = 44;
+/// The largest ordinal (17.6 million million messages of one partition).
+pub const ORDINAL_MAX: u64 = (1 << ORDINAL_BITS) - 1;
+/// The largest generation; with it, revisions stay below 2^63, which every store can hold.
+pub const GENERATION_MAX: u32 = (1 << (63 - ORDINAL_BITS)) - 1;
+/// The most windows a configuration may hold open at once.
+pub const OPEN_WINDOWS_MAX: i64 = 1_000;
+
+/// How many messages are looked up before the first of them is folded: the cache misses of so many
+/// devices overlap. Measured with examples/fold_speed.rs.
+const LOOK_AHEAD: usize = 16;
+
+/// Returns `generation << 44 | ordinal`: what a row or record with a higher one gives way to.
+///
+/// # Panics
+/// If either is beyond its bits, which no log reaches.
+pub fn revision(generation: u32, ordinal: u64) -> u64 {
+    assert!(generation <= GENERATION_MAX && ordinal <= ORDINAL_MAX, "revision out of bounds");
+    u64::from(generation) << ORDINAL_BITS | ordinal
+}
+
+/// What decides the rows of a lane.
+#[derive(Clone, Debug)]
+pub struct RollupConfig {
+    /// What is kept of the messages.
+    pub plan: Arc<Plan>,
+    /// The windows.
+    pub grid: WindowGrid,
+    /// How far events may be behind the highest event time without being late.
+    pub max_out_of_orderness: DurationMs,
+    /// How much longer a window stays open for stragglers.
+    pub allowed_lateness: DurationMs,
+    /// How far an event may be ahead of its message's publish time.
+    pub max_future_skew: DurationMs,
+    /// The most keys of one window; messages of further keys are rejected.
+    pub devices_max: usize,
+    /// The most rows of one piece.
+    pub piece_rows_max: usize,
+    /// Raised by the operator to recompute what is stored.
+    pub generation: u32,
+    /// Lineage written into the rows.
+    pub pipeline: String,
+    /// Lineage written into the rows.
+    pub source_partition: String,
+    /// Seed of the key tables: random in a process, fixed in tests. No result depends on it.
+    pub hash_seed: u64,
+}
+
+impl RollupConfig {
+    /// Returns how many windows can be open at once.
+    pub fn open_windows_max(&self) -> i64 {
+        let hold_back = self.max_out_of_orderness.as_ms() + self.allowed_lateness.as_ms();
+        hold_back / self.grid.size_ms() + 2
+    }
+}
+
+/// How far a lane is: what a commit record holds of the roll-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many messages were processed.
+    pub ordinal: u64,
+    /// All windows that end at or before this instant (ms) are closed; `i64::MIN` if none.
+    pub closed_until_ms: i64,
+    /// The highest event time (ms) that counted; `i64::MIN` if none.
+    pub highest_event_time_ms: i64,
+    /// The last processed position.
+    pub processed: Option<Position>,
+    /// The first message of the oldest open window; `None` if no window is open.
+    pub resume: Option<Position>,
+    /// Where the messages went.
+    pub ledger: Ledger,
+}
+
+impl Progress {
+    /// Before the first message.
+    pub const BIRTH: Progress = Progress {
+        ordinal: 0,
+        closed_until_ms: i64::MIN,
+        highest_event_time_ms: i64::MIN,
+        processed: None,
+        resume: None,
+        ledger: Ledger { messages: 0, aggregated: 0, open: 0, late: 0, rejected: 0 },
+    };
+}
+
+/// What the log held when it was read again is not what the record says of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "reading again up to {processed:?} found {found} messages of open windows, \
+     but the record says {expected}: the log has changed"
+)]
+pub struct ReplayError {
+    /// The last processed position of the record.
+    pub processed: Position,
+    /// The record's number of messages in open windows.
+    pub expected: u64,
+    /// What was folded.
+    pub found: u64,
+}
+
+/// The roll-up of one lane.
+#[derive(Clone, Debug)]
+pub struct Rollup {
+    config: RollupConfig,
+    hasher: FixedState,
+    watermark: Watermark,
+    /// Open windows, oldest first.
+    windows: Vec<Window>,
+    ordinal: u64,
+    processed: Option<Position>,
+    ledger: Ledger,
+    /// While reading again what a record covers: its last position, and what was folded so far.
+    replay: Option<(Position, u64)>,
+}
+
+impl Rollup {
+    /// Returns the roll-up of a lane that continues from `progress`.
+    ///
+    /// If `progress` has open windows, messages from its resume position on are to be stepped
+    /// again; up to the processed position they only rebuild the open windows.
+    pub fn new(config: RollupConfig, progress: &Progress) -> Rollup {
+        assert!(progress.ledger.balances(), "ledger of a record: {:?}", progress.ledger);
+        let mut watermark =
+            Watermark::new(config.grid, config.max_out_of_orderness, config.allowed_lateness);
+        watermark.restore(progress.highest_event_time_ms, progress.closed_until_ms);
+        let replay = match (progress.resume, progress.processed) {
+            (Some(_), Some(processed)) => Some((processed, 0)),
+            _ => None,
+        };
+        Rollup {
+            hasher: FixedState::with_seed(config.hash_seed),
+            config,
+            watermark,
+            windows: Vec::new(),
+            ordinal: progress.ordinal,
+            processed: progress.processed,
+            ledger: progress.ledger,
+            replay,
+        }
+    }
+
+    /// Returns how far the lane is. While it reads again, that is what the record said, but for
+    /// the resume position.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            ordinal: self.ordinal,
+            closed_until_ms: self.watermark.closed_until_ms(),
+            highest_event_time_ms: self.watermark.highest_event_time_ms(),
+            processed: self.processed,
+            resume: self.windows.iter().map(Window::first_position).min(),
+            ledger: self.ledger,
+        }
+    }
+
+    /// Returns whether the lane still reads again what its record covers.
+    pub fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Returns the watermark.
+    pub fn watermark(&self) -> &Watermark {
+        &self.watermark
+    }
+
+    /// Returns the open windows, oldest first.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// Processes a block of messages in log order. Letters name messages of this block.
+    ///
+    /// # Errors
+    /// If the log that was read again is not the one the record speaks of.
+    pub fn step(&mut self, block: &EventBlock, effects: &mut Effects) -> Result<(), ReplayError> {
+        let mut index = self.step_replay(block)?;
+        while index < block.len() {
+            let end = block.len().min(index + LOOK_AHEAD);
+            let slots = self.look_ahead(block, index..end);
+            for (index, slot) in (index..end).zip(slots) {
+                self.step_message(block, index, slot, effects);
+            }
+            index = end;
+        }
+        assert!(self.ledger.balances(), "ledger: {:?}", self.ledger);
+        Ok(())
+    }
+
+    /// Finds the slots of a run of messages in their windows, where both exist already, and brings
+    /// their states into the cache. A slot stays right for as long as its window is open, and what
+    /// is not found here is looked for again: so this changes nothing but the speed.
+    #[inline]
+    fn look_ahead(&self, block: &EventBlock, run: Range<usize>) -> [Option<u32>; LOOK_AHEAD] {
+        let mut slots = [None; LOOK_AHEAD];
+        let window_of = |index: usize| {
+            let end_ms = self.config.grid.window_end(block.message(index).time());
+            self.windows.iter().rev().find(|window| window.end_ms() == end_ms)
+        };
+        for (slot, index) in slots.iter_mut().zip(run.clone()) {
+            let key = block.message(index).key();
+            *slot = window_of(index).and_then(|window| window.find(&self.hasher, key));
+        }
+        let touch = |(slot, index): (&Option<u32>, usize)| {
+            let window = window_of(index)?;
+            Some(window.touch(&self.config.plan, (*slot)? as usize))
+        };
+        let words = slots.iter().zip(run).filter_map(touch);
+        core::hint::black_box(words.fold(0, |all, word| all ^ word));
+        slots
+    }
+
+    #[inline]
+    fn step_message(
+        &mut self,
+        block: &EventBlock,
+        index: usize,
+        slot: Option<u32>,
+        effects: &mut Effects,
+    ) {
+        let message = block.message(index);
+        let position = message.position();
+        self.ordinal += 1;
+        self.processed = Some(position);
+        self.ledger.messages += 1;
+        if let Err(reason) = self.take(&message, slot, effects) {
+            let late = reason == Reason::Late;
+            self.ledger.late += u64::from(late);
+            self.ledger.rejected += u64::from(!late);
+            effects.letters.push(Letter { index, position, ordinal: self.ordinal, reason });
+        }
+    }
+
+    /// Folds messages that the record covers; returns the index of the first that it does not.
+    fn step_replay(&mut self, block: &EventBlock) -> Result<usize, ReplayError> {
+        let Some((processed, mut folded)) = self.replay else {
+            return Ok(0);
+        };
+        let mut index = 0;
+        while index < block.len() && block.message(index).position() <= processed {
+            let message = block.message(index);
+            let counts = self.refusal(&message).is_none() && self.fold(&message, None);
+            folded += u64::from(counts);
+            index += 1;
+        }
+        let reached = |index: usize| block.message(index).position() == processed;
+        let ended = index < block.len() || index.checked_sub(1).is_some_and(reached);
+        self.replay = Some((processed, folded));
+        if ended && folded != self.ledger.open {
+            // The replay never ends then, so nothing of a wrong state can leave.
+            return Err(ReplayError { processed, expected: self.ledger.open, found: folded });
+        }
+        if ended {
+            self.replay = None;
+        }
+        Ok(index)
+    }
+
+    /// Folds a message and closes what its time closes, or tells why it is refused.
+    #[inline]
+    fn take(
+        &mut self,
+        message: &Message<'_>,
+        slot: Option<u32>,
+        effects: &mut Effects,
+    ) -> Result<(), Reason> {
+        if let Some(reason) = self.refusal(message) {
+            return Err(reason);
+        }
+        if !self.fold(message, slot) {
+            return Err(Reason::DeviceLimit);
+        }
+        self.ledger.open += 1;
+        if self.watermark.observe(message.time()) {
+            self.close_windows(effects);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn refusal(&self, message: &Message<'_>) -> Option<Reason> {
+        if let Some(reason) = message.reject() {
+            return Some(reason);
+        }
+        let time = message.time();
+        let latest = message.publish_time_ms().saturating_add(self.config.max_future_skew.as_ms());
+        if time.as_ms() > latest {
+            return Some(Reason::Future);
+        }
+        self.watermark.is_closed(self.config.grid.window_end(time)).then_some(Reason::Late)
+    }
+
+    #[inline]
+    fn fold(&mut self, message: &Message<'_>, slot: Option<u32>) -> bool {
+        let end_ms = self.config.grid.window_end(message.time());
+        // Nearly always the newest window or the one before it.
+        let at = match self.windows.iter().rposition(|window| window.end_ms() <= end_ms) {
+            Some(at) if self.windows[at].end_ms() == end_ms => at,
+            older => {
+                let at = older.map_or(0, |older| older + 1);
+                let window = Window::new(self.config.grid, end_ms, message.position());
+                self.windows.insert(at, window);
+                at
+            }
+        };
+        let config = &self.config;
+        if let Some(slot) = slot {
+            self.windows[at].fold_at(&config.plan, slot as usize, message);
+            return true;
+        }
+        self.windows[at].fold(&config.plan, &self.hasher, config.devices_max, message)
+    }
+
+    fn close_windows(&mut self, effects: &mut Effects) {
+        let closed_until_ms = self.watermark.closed_until_ms();
+        let count =
+            self.windows.iter().take_while(|window| window.end_ms() <= closed_until_ms).count();
+        for mut window in self.windows.drain(..count).collect::<Vec<_>>() {
+            let first_piece = effects.rows.len();
+            self.emit(&mut window, effects);
+            self.ledger.open -= window.message_count();
+            self.ledger.aggregated += window.message_count();
+            effects.closed.push(ClosedWindow {
+                end_ms: window.end_ms(),
+                device_count: window.device_count(),
+                message_count: window.message_count(),
+                first_piece,
+            });
+        }
+    }
+
+    fn emit(&self, window: &mut Window, effects: &mut Effects) {
+        let lineage = Lineage {
+            pipeline: &self.config.pipeline,
+            source_partition: &self.config.source_partition,
+            revision: revision(self.config.generation, self.ordinal),
+        };
+        let config = &self.config;
+        effects.saturated_count +=
+            window.emit(&config.plan, lineage, config.piece_rows_max, &mut effects.rows);
+    }
+
+    /// Emits the open windows as they stand and keeps them open: what an idle lane does. Rows that
+    /// have not changed since their last emission are left out.
+    pub fn emit_open(&mut self, effects: &mut Effects) {
+        if self.is_replaying() {
+            return;
+        }
+        let mut windows = core::mem::take(&mut self.windows);
+        windows.iter_mut().for_each(|window| self.emit(window, effects));
+        self.windows = windows;
+    }
+
+    /// Closes all windows: the end of a finite input.
+    ///
+    /// # Errors
+    /// If the input ended while it was still read again: messages are gone.
+    pub fn finish(&mut self, effects: &mut Effects) -> Result<(), ReplayError> {
+        if let Some((processed, found)) = self.replay {
+            return Err(ReplayError { processed, expected: self.ledger.open, found });
+        }
+        if let Some(newest) = self.windows.last().map(Window::end_ms) {
+            self.watermark.close_until(newest);
+            self.close_windows(effects);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! The connection: one HTTP client, statements and inserts with a limit on their time, and what an
+//! error means for the one who asked.
+
+use std::{fmt, future::Future, time::Duration};
+
+use bytes::Bytes;
+use clickhouse::{Client, Compression, error::Error};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tidemill_engine::port::StoreError;
+use tidemill_kernel::row::Column;
+use tokio::runtime::Runtime;
+
+use super::{config::ClickHouseConfig, ddl::Dialect, row_binary::Reader};
+use crate::{error::SinkError, value::Value};
+
+/// The most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// An idle connection is not used again after this time: servers close theirs after 3 s or more.
+const IDLE_MAX: Duration = Duration::from_secs(2);
+/// The longest text of an error that is passed on.
+const ERROR_CHARS_MAX: usize = 1_000;
+
+/// A ClickHouse server.
+pub(super) struct Server {
+    runtime: Runtime,
+    client: Client,
+    url: String,
+    password: Option<String>,
+    query_timeout: Duration,
+    insert_timeout: Duration,
+    insert_settings: Vec<(String, String)>,
+    pub(super) dialect: Dialect,
+}
+
+impl Server {
+    /// Connects and asks for the version.
+    pub(super) fn connect(config: &ClickHouseConfig) -> Result<Server, SinkError> {
+        config.check()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| SinkError::Unavailable(format!("clickhouse: no runtime: {error}")))?;
+        let mut server = Server {
+            runtime,
+            client: client(config)?,
+            url: config.url.clone(),
+            password: config.password.clone(),
+            query_timeout: config.query_timeout,
+            insert_timeout: config.insert_timeout,
+            insert_settings: config.insert_settings.clone(),
+            dialect: Dialect::Legacy,
+        };
+        let version = Column::new("version", tidemill_kernel::row::ColumnKind::Text, false);
+        let answer = server.select("SELECT version()", &[version])?;
+        let version = answer.first().and_then(|row| row[0].as_text()).unwrap_or_default();
+        server.dialect = Dialect::of_version(version);
+        if server.dialect == Dialect::Modern {
+            server.insert_settings.push(("async_insert".into(), "0".into()));
+        }
+        if let Some(quorum) = config.insert_quorum {
+            server.insert_settings.push(("insert_quorum".into(), quorum.to_string()));
+            if server.dialect == Dialect::Modern {
+                // Parallel quorum inserts are not seen by select_sequential_consistency.
+                server.insert_settings.push(("insert_quorum_parallel".into(), "0".into()));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Runs a statement that gives nothing back.
+    pub(super) fn execute(&self, sql: &str) -> Result<(), Failure> {
+        self.run(self.query_timeout, self.client.query_raw(sql).execute())
+    }
+
+    /// Runs a SELECT whose answer has these columns. Reads see all that a quorum confirmed.
+    pub(super) fn select(&self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, Failure> {
+        let query = self
+            .client
+            .query_raw(sql)
+            .with_setting("select_sequential_consistency", "1")
+            .fetch_bytes("RowBinary");
+        let answer = self.run(self.query_timeout, async {
+            let mut cursor = query?;
+            let mut answer = Vec::new();
+            while let Some(chunk) = cursor.next().await? {
+                if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
+                    let problem = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
+                    return Err(Error::Custom(problem));
+                }
+                answer.extend_from_slice(&chunk);
+            }
+            Ok(answer)
+        })?;
+        let mut reader = Reader::new(&answer);
+        let mut rows = Vec::new();
+        while reader.left() > 0 {
+            let row: Option<Vec<Value>> =
+                columns.iter().map(|column| reader.value(column)).collect();
+            rows.push(row.ok_or_else(|| self.failure(None, "the answer is cut"))?);
+        }
+        Ok(rows)
+    }
+
+    /// Sends one piece and waits until the server has it. `table` is quoted, with its database.
+    pub(super) fn insert(
+        &self,
+        table: &str,
+        columns: &[Column],
+        body: Bytes,
+    ) -> Result<(), Failure> {
+        let names: Vec<String> =
+            columns.iter().map(|column| crate::select::quote_clickhouse(&column.name)).collect();
+        let sql = format!("INSERT INTO {table} ({}) FORMAT RowBinary", names.join(", "));
+        let mut insert = self.client.insert_formatted_with(sql);
+        for (name, value) in &self.insert_settings {
+            insert = insert.with_setting(name, value);
+        }
+        self.run(self.insert_timeout, async {
+            // One call is one frame: an old server takes it whole or not at all.
+            insert.send(body).await?;
+            insert.end().await
+        })
+    }
+
+    fn run<T>(
+        &self,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        let outcome = self.runtime.block_on(async { tokio::time::timeout(timeout, work).await });
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.failure(Some(&error), "")),
+            Err(_) => {
+                let text = format!("no answer within {} s", timeout.as_secs_f64());
+                Err(self.failure(None, &text))
+            }
+        }
+    }
+
+    fn failure(&self, error: Option<&Error>, text: &str) -> Failure {
+        let code = match error {
+            Some(Error::BadResponse(answer)) => code_of(answer),
+            _ => None,
+        };
+        let mut text = error.map_or_else(|| text.to_string(), with_causes);
+        if let Some(password) = self.password.as_ref().filter(|password| password.len() > 2) {
+            text = text.replace(password.as_str(), "...");
+        }
+        if let Some((end, _)) = text.char_indices().nth(ERROR_CHARS_MAX) {
+            text.truncate(end);
+        }
+        Failure { code, text: format!("clickhouse at {}: {text}", self.url) }
+    }
+}
+
+fn client(config: &ClickHouseConfig) -> Result<Client, SinkError> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(config.connect_timeout));
+    connector.set_keepalive(Some(Duration::from_secs(60)));
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    let mut builder = HttpClient::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(IDLE_MAX);
+    let client = if config.url.starts_with("https://") {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| SinkError::Config {
+                key: "url",
+                problem: format!("https is not possible, no usable root certificates: {error}"),
+            })?
+            .https_only()
+            .enable_http1()
+            .wrap_connector(connector);
+        Client::with_http_client(builder.build(connector))
+    } else {
+        Client::with_http_client(builder.build(connector))
+    };
+    let mut client =
+        client.with_url(&config.url).with_compression(Compression::Lz4).with_validation(false);
+    if let Some(user) = &config.user {
+        client = client.with_user(user);
+    }
+    if let Some(password) = &config.password {
+        client = client.with_password(password);
+    }
+    Ok(client)
+}
+
+/// Returns an error's text with its causes, which alone say "connection refused".
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Returns the number behind `Code: ` in a server's answer.
+pub(super) fn code_of(answer: &str) -> Option<u32> {
+    let rest = answer.split_once("Code:")?.1.trim_start();
+    let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// Why a statement or insert did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The server's error code; `None` if it gave no answer, or a proxy did.
+    pub(super) code: Option<u32>,
+    pub(super) text: String,
+}
+
+/// What the server would say again to the same bytes: values that cannot be parsed or do not fit,
+/// tables of other columns, rights that are missing. Everything else may pass: network, time,
+/// 5xx of a proxy, too many parts, memory, read-only tables, a table that is being replaced.
+const REFUSED_CODES: [u32; 37] = [
+    6, 8, 10, 16, 20, 25, 26, 27, 32, 33, 36, 38, 41, 43, 44, 46, 47, 50, 53, 62, 69, 70, 72, 115,
+    117, 130, 131, 192, 193, 194, 195, 291, 321, 349, 469, 497, 516,
+];
+
+impl Failure {
+    /// Returns whether the same bytes would fail again.
+    pub(super) fn is_refused(&self) -> bool {
+        self.code.is_some_and(|code| REFUSED_CODES.contains(&code))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> StoreError {
+        if failure.is_refused() {
+            StoreError::Refused(failure.text)
+        } else {
+            StoreError::Retry(failure.text)
+        }
+    }
+}
+
+impl From<Failure> for SinkError {
+    fn from(failure: Failure) -> SinkError {
+        if failure.is_refused() {
+            SinkError::Refused(failure.text)
+        } else {
+            SinkError::Unavailable(failure.text)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Writing: rows, then dead letters, then the record, each answered before the next is sent.
+
+use tidemill_engine::{
+    port::{Commit, Store, StoreError},
+    record::{CommitRecord, LaneId},
+};
+use tidemill_kernel::row::Column;
+
+use super::{
+    config::{ClickHouseConfig, Names},
+    ddl::{Dialect, RECORD_SLOTS, stored_record_columns},
+    pieces::{PieceLimits, letter_pieces, row_pieces},
+    row_binary::push,
+    server::Server,
+    tables::prepare,
+};
+use crate::{
+    error::SinkError,
+    layout::{Layout, letter_columns, record_columns, record_from_values, record_values},
+    select::{newest_per_lane, quote_clickhouse, text_clickhouse},
+    value::Value,
+};
+
+/// Rows, letters and records in ClickHouse.
+///
+/// Nothing fences an owner that does not know it lost its lane: all it writes is true, and the
+/// greater revision wins.
+pub struct ClickHouseStore {
+    server: Server,
+    names: Names,
+    layout: Layout,
+    limits: PieceLimits,
+    letter_columns: Vec<Column>,
+    record_columns: Vec<Column>,
+}
+
+impl ClickHouseStore {
+    /// Connects, makes what is missing if `create` says so, and compares the tables.
+    ///
+    /// # Errors
+    /// A bad setting; a table that is missing or differs, with each difference; `Refused` for
+    /// credentials and rights; `Unavailable` if the server cannot be reached now.
+    ///
+    /// # Panics
+    /// If called within an asynchronous runtime: a store blocks its thread.
+    pub fn connect(
+        config: ClickHouseConfig,
+        columns: &[Column],
+        key_columns: &[String],
+    ) -> Result<ClickHouseStore, SinkError> {
+        let layout = Layout::new(columns, key_columns)?;
+        let names = Names::parse(&config.table)?;
+        let server = Server::connect(&config)?;
+        prepare(&server, &names, &layout, config.create)?;
+        Ok(ClickHouseStore {
+            server,
+            names,
+            layout,
+            limits: PieceLimits {
+                rows_max: config.piece_rows_max,
+                bytes_max: config.piece_bytes_max,
+            },
+            letter_columns: letter_columns(),
+            record_columns: stored_record_columns(),
+        })
+    }
+
+    /// Returns the dialect of the server.
+    pub fn dialect(&self) -> Dialect {
+        self.server.dialect
+    }
+}
+
+impl Store for ClickHouseStore {
+    fn load(&mut self, lane: &LaneId) -> Result<Option<CommitRecord>, StoreError> {
+        let columns = record_columns();
+        let names: Vec<String> =
+            columns.iter().map(|column| quote_clickhouse(&column.name)).collect();
+        let sql = format!(
+            "SELECT {} FROM {} FINAL WHERE `pipeline` = {} AND `partition` = {}",
+            names.join(", "),
+            self.names.full(&self.names.records),
+            text_clickhouse(&lane.pipeline),
+            text_clickhouse(&lane.partition),
+        );
+        let mut records = Vec::new();
+        for values in self.server.select(&sql, &columns)? {
+            records.push(record_from_values(values).map_err(StoreError::Refused)?);
+        }
+        Ok(newest_per_lane(records).pop())
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let rows = row_pieces(&commit.rows, &self.layout, self.limits);
+        let rows = rows.ok_or_else(|| {
+            StoreError::Refused("clickhouse: the rows are not of the store's columns".into())
+        })?;
+        let table = self.names.full(&self.names.rows);
+        for piece in rows {
+            self.server.insert(&table, &self.layout.columns, piece)?;
+        }
+        let table = self.names.full(&self.names.letters);
+        for piece in letter_pieces(&commit.record.lane, &commit.letters, self.limits) {
+            self.server.insert(&table, &self.letter_columns, piece)?;
+        }
+        let mut body = Vec::new();
+        let slot = Value::UInt(commit.record.id.number % RECORD_SLOTS);
+        let values = [vec![slot], record_values(&commit.record)].concat();
+        for (column, value) in self.record_columns.iter().zip(&values) {
+            push(&mut body, column, value);
+        }
+        let table = self.names.full(&self.names.records);
+        self.server.insert(&table, &self.record_columns, body.into())?;
+        Ok(())
+    }
+}

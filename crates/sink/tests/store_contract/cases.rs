@@ -1,0 +1,338 @@
+//! The behaviour that every store has.
+
+use tidemill_engine::{
+    port::StoreError,
+    record::{CommitId, LaneId},
+};
+use tidemill_kernel::{
+    event::Reason,
+    row::{Column, ColumnKind},
+};
+use tidemill_sink::{LetterQuery, RowQuery, SinkError, Value};
+
+use crate::{
+    fixture::{DAY_S, Row, WINDOW_MS, assert_rows, block, columns, commit, lane, letter, record},
+    target::Target,
+};
+
+pub(crate) fn committed_rows_letters_and_record_are_read_back(target: Target) {
+    let mut store = target.store();
+    assert_eq!(store.load(&lane()).unwrap(), None);
+    let rows = [Row::new(1, "sensor_1", 21.5, 10), Row::new(1, "sensor_2", 0.1 + 0.2, 10)];
+    let mut first = record(1, 10, 1);
+    first.resume = Some(first.processed.unwrap());
+    store.commit(&commit(None, &rows, vec![letter(3, Reason::Malformed)], first.clone())).unwrap();
+    assert_eq!(store.load(&lane()).unwrap(), Some(first.clone()));
+    assert_eq!(store.load(&LaneId::new("sensors", "1")).unwrap(), None);
+    drop(store);
+    assert_eq!(target.store().load(&lane()).unwrap(), Some(first.clone()));
+
+    let mut reader = target.reader();
+    assert_eq!(reader.records(None).unwrap(), [first.clone()]);
+    assert_eq!(reader.records(Some("sensors")).unwrap(), [first]);
+    assert_eq!(reader.records(Some("other's")).unwrap(), []);
+    assert_rows(&mut *reader, &lane(), &rows);
+    let letters = reader.dead_letters(&LetterQuery::default()).unwrap();
+    let wanted = vec![
+        Value::Text("sensors".into()),
+        Value::Text("0".into()),
+        Value::UInt(7),
+        Value::UInt(3),
+        Value::UInt(0),
+        Value::UInt(3),
+        Value::UInt(3),
+        Value::Text("malformed".into()),
+        Value::Millisecond(DAY_S as i64 * 1000 + 123),
+        Value::Null,
+        Value::Null,
+        Value::Bytes(b"{\"a\":\xff\0'".to_vec()),
+        Value::UInt(u64::MAX),
+    ];
+    assert_eq!(letters.rows, [wanted]);
+}
+
+pub(crate) fn birth_record_without_rows_is_read_back(target: Target) {
+    let mut store = target.store();
+    let mut birth = record(1, 0, 0);
+    (birth.closed_until_ms, birth.highest_event_time_ms) = (i64::MIN, i64::MIN);
+    birth.processed = None;
+    let mut first = commit(None, &[], Vec::new(), birth.clone());
+    first.rows.clear();
+    store.commit(&first).unwrap();
+    assert_eq!(store.load(&lane()).unwrap(), Some(birth));
+    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    assert_eq!((totals.len(), totals[0].row_count, totals[0].record_count_closed), (1, 0, 0));
+}
+
+pub(crate) fn same_commit_again_changes_nothing(target: Target) {
+    let mut store = target.store();
+    let rows = [Row::new(1, "sensor_1", 21.5, 10)];
+    let letters = vec![letter(3, Reason::Late), letter(4, Reason::Empty)];
+    let first = commit(None, &rows, letters, record(1, 10, 1));
+    for _ in 0..3 {
+        store.commit(&first).unwrap();
+    }
+    let mut reader = target.reader();
+    assert_rows(&mut *reader, &lane(), &rows);
+    assert_eq!(reader.dead_letters(&LetterQuery::default()).unwrap().rows.len(), 2);
+    assert_eq!(reader.records(None).unwrap(), [first.record]);
+}
+
+pub(crate) fn higher_revision_replaces_and_lower_never_wins(target: Target) {
+    let mut store = target.store();
+    let mut previous = None;
+    for (number, revision) in [5, 9, 2, 9, 7].into_iter().enumerate() {
+        // The letter and the row share the revision; the record must not fall.
+        let row = Row::new(1, "sensor_1", revision as f64, revision);
+        let mut dead = letter(3, Reason::Late);
+        dead.revision = revision;
+        dead.payload_bytes = revision;
+        let next = commit(previous, &[row], vec![dead], record(number as u64 + 1, 20, 0));
+        store.commit(&next).unwrap();
+        previous = Some(next.record.id);
+    }
+    let mut reader = target.reader();
+    assert_rows(&mut *reader, &lane(), &[Row::new(1, "sensor_1", 9.0, 9)]);
+    let letters = reader.dead_letters(&LetterQuery::default()).unwrap();
+    assert_eq!(letters.rows.len(), 1);
+    assert_eq!(letters.rows[0][12], Value::UInt(9));
+}
+
+pub(crate) fn lower_revision_within_one_commit_never_wins(target: Target) {
+    let mut store = target.store();
+    let rows = [Row::new(1, "s", 9.0, 9), Row::new(1, "s", 2.0, 2), Row::new(1, "s", 5.0, 5)];
+    store.commit(&commit(None, &rows, Vec::new(), record(1, 9, 0))).unwrap();
+    assert_rows(&mut *target.reader(), &lane(), &rows[..1]);
+}
+
+pub(crate) fn stale_owner_never_hides_the_newer_record(target: Target) {
+    let (mut owner, mut stale) = (target.store(), target.store());
+    let birth = commit(None, &[], Vec::new(), record(1, 0, 0));
+    owner.commit(&birth).unwrap();
+    let next = commit(Some(birth.record.id), &[], Vec::new(), record(2, 50, 3));
+    owner.commit(&next).unwrap();
+    let mut late = record(2, 40, 2);
+    late.id.writer = 99;
+    let outcome = stale.commit(&commit(Some(birth.record.id), &[], Vec::new(), late));
+    if target.is_fenced() {
+        let fenced = StoreError::Fenced {
+            lane: lane(),
+            expected: Some(birth.record.id),
+            found: Some(next.record.id),
+        };
+        assert_eq!(outcome, Err(fenced));
+    } else {
+        assert_eq!(outcome, Ok(()));
+    }
+    assert_eq!(stale.load(&lane()).unwrap(), Some(next.record.clone()));
+    assert_eq!(target.reader().records(None).unwrap(), [next.record]);
+}
+
+pub(crate) fn at_one_ordinal_the_later_commit_is_the_record(target: Target) {
+    let mut store = target.store();
+    let mut previous = None;
+    for number in 1..=70 {
+        let next = commit(previous, &[], Vec::new(), record(number, 10, number));
+        store.commit(&next).unwrap();
+        assert_eq!(store.load(&lane()).unwrap().unwrap().id.number, number);
+        previous = Some(next.record.id);
+    }
+    let mut raised = record(71, 3, 1);
+    raised.generation = 1;
+    store.commit(&commit(previous, &[], Vec::new(), raised.clone())).unwrap();
+    assert_eq!(store.load(&lane()).unwrap(), Some(raised));
+}
+
+pub(crate) fn nulls_unicode_and_extremes_keep_their_bits(target: Target) {
+    let mut store = target.store();
+    let empty = Row {
+        site: None,
+        temperature: None,
+        packets_sent: None,
+        motion: None,
+        temperature_count: 0,
+        ..Row::new(1, "empty", 0.0, 1)
+    };
+    let extreme = Row {
+        site: Some("\u{0}'\"\\`?\n".into()),
+        temperature: Some(f64::MIN_POSITIVE / 4.0),
+        packets_sent: Some(i64::MIN),
+        motion: Some(false),
+        temperature_count: u64::MAX,
+        record_count: 1 << 62,
+        ..Row::new(1, "Zürich-東京-\u{1f30a}'\\", 0.0, i64::MAX as u64)
+    };
+    let long = Row {
+        temperature: Some(-1.797_693_134_862_315_7e308),
+        packets_sent: Some(i64::MAX),
+        ..Row::new(2, &"k".repeat(70_000), 0.0, 1)
+    };
+    let rows = [empty, extreme, long];
+    store.commit(&commit(None, &rows, Vec::new(), record(1, 1, 0))).unwrap();
+    let mut reader = target.reader();
+    assert_rows(&mut *reader, &lane(), &rows);
+    let by_key = RowQuery {
+        keys: vec![("device_id".into(), rows[1].device.clone())],
+        columns: Some(vec!["site".into(), "time".into()]),
+        ..RowQuery::default()
+    };
+    let found = reader.rows(&by_key).unwrap();
+    assert_eq!(found.rows.len(), 1);
+    assert_eq!(found.rows[0][0], Value::Text("\u{0}'\"\\`?\n".into()));
+    assert_eq!(found.rows[0][1].to_string(), "2026-11-22 00:01:00");
+}
+
+pub(crate) fn one_commit_may_span_days_and_pieces(target: Target) {
+    let mut store = target.store();
+    let rows: Vec<Row> = (0..6).map(|day| Row::new(day * 720, "s", day as f64, 1)).collect();
+    let mut next = commit(None, &rows, Vec::new(), record(1, 1, 9_999));
+    next.rows.push(block(&lane(), &[Row::new(1, "t", 1.5, 1)]));
+    store.commit(&next).unwrap();
+    let mut wanted = rows.clone();
+    wanted.push(Row::new(1, "t", 1.5, 1));
+    let mut reader = target.reader();
+    assert_rows(&mut *reader, &lane(), &wanted);
+    let one_day = RowQuery {
+        from_ms: Some(DAY_S as i64 * 1000 + 86_400_000),
+        to_ms: Some(DAY_S as i64 * 1000 + 2 * 86_400_000),
+        newest_first: true,
+        columns: Some(vec!["temperature".into()]),
+        ..RowQuery::default()
+    };
+    let found = reader.rows(&one_day).unwrap().rows;
+    assert_eq!(found, [[Value::Float(3.0)], [Value::Float(2.0)]]);
+}
+
+pub(crate) fn twenty_thousand_rows_are_one_commit(target: Target) {
+    let mut store = target.store();
+    let rows: Vec<Row> = (0..20_000)
+        .map(|index| Row::new(1 + index / 5_000, &format!("sensor_{:05}", index % 5_000), 0.5, 1))
+        .collect();
+    let mut large = commit(None, &[], Vec::new(), record(1, 1, 4));
+    large.rows = rows.chunks(3_000).map(|chunk| block(&lane(), chunk)).collect();
+    store.commit(&large).unwrap();
+    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    assert_eq!((totals[0].row_count, totals[0].record_count_closed), (20_000, 200_000));
+    assert_eq!(totals[0].window_count, 4);
+    assert_eq!((totals[0].rows_per_window_min, totals[0].rows_per_window_max), (5_000, 5_000));
+}
+
+pub(crate) fn totals_count_what_the_ledger_claims(target: Target) {
+    let mut store = target.store();
+    let birth = commit(None, &[], vec![], record(1, 0, 0));
+    store.commit(&birth).unwrap();
+    let rows = [
+        Row::new(1, "a", 1.0, 40),
+        Row::new(1, "b", 1.0, 40),
+        Row::new(2, "a", 1.0, 40),
+        Row::new(3, "a", 1.0, 40),
+    ];
+    let mut beyond = letter(41, Reason::Late);
+    beyond.revision = 41;
+    let letters =
+        vec![letter(1, Reason::Late), letter(2, Reason::Late), letter(9, Reason::Empty), beyond];
+    store.commit(&commit(Some(birth.record.id), &rows, letters, record(2, 40, 2))).unwrap();
+    let other = LaneId::new("sensors", "1");
+    let orphan = block(&other, &[Row::new(1, "z", 1.0, 1)]);
+    let mut second = record(1, 5, 0);
+    second.lane = other.clone();
+    let mut foreign = commit(None, &[], vec![], second);
+    foreign.rows = vec![orphan];
+    store.commit(&foreign).unwrap();
+
+    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    assert_eq!(totals.len(), 2);
+    let first = &totals[0];
+    assert_eq!((first.partition.as_str(), first.row_count, first.row_count_closed), ("0", 4, 3));
+    assert_eq!((first.record_count_closed, first.record_count_open), (30, 10));
+    assert_eq!((first.late, first.rejected), (2, 1));
+    assert_eq!(first.letters_by_reason, [("empty".to_string(), 1), ("late".to_string(), 2)]);
+    assert_eq!((first.duplicate_row_keys, first.off_grid_rows), (0, 0));
+    assert_eq!((totals[1].row_count, totals[1].row_count_closed), (1, 0));
+    let off = target.reader().totals("sensors", 2 * WINDOW_MS).unwrap();
+    assert_eq!(off[0].off_grid_rows, 4);
+    assert_eq!(target.reader().totals("nobody", WINDOW_MS).unwrap(), []);
+}
+
+pub(crate) fn letters_are_chosen_by_reason_and_key(target: Target) {
+    let mut store = target.store();
+    let letters = vec![letter(1, Reason::Late), letter(2, Reason::Empty), letter(5, Reason::Late)];
+    store.commit(&commit(None, &[], letters, record(1, 9, 0))).unwrap();
+    let mut reader = target.reader();
+    let late = LetterQuery {
+        reason: Some(Reason::Late),
+        key: Some("sensor_ü/a".into()),
+        newest_first: true,
+        limit: 1,
+        ..LetterQuery::default()
+    };
+    let found = reader.dead_letters(&late).unwrap();
+    assert_eq!(found.rows.len(), 1);
+    assert_eq!(found.rows[0][3], Value::UInt(5));
+    assert_eq!(found.rows[0][9], Value::Millisecond(DAY_S as i64 * 1000 - 1));
+    assert_eq!(found.rows[0][10], Value::Text("sensor_ü/a".into()));
+}
+
+pub(crate) fn tables_that_differ_are_refused_with_each_difference(target: Target) {
+    drop(target.store());
+    let mut changed = columns();
+    changed.retain(|column| column.name != "site");
+    changed.push(Column::new("humidity", ColumnKind::Float64, true));
+    let temperature = changed.iter_mut().find(|column| column.name == "temperature").unwrap();
+    temperature.kind = ColumnKind::Int64;
+    let Err(error) = target.open(&changed) else { panic!("opened a table that differs") };
+    let SinkError::Columns { differences, .. } = &error else { panic!("{error}") };
+    let text = error.to_string();
+    assert!(text.contains("\"humidity\" is missing"), "{text}");
+    assert!(text.contains("\"temperature\" is "), "{text}");
+    // An extra column that may be NULL is filled by SQLite; ClickHouse would invent a value.
+    assert_eq!(differences.len(), if target.is_fenced() { 2 } else { 3 }, "{text}");
+}
+
+pub(crate) fn unknown_columns_of_a_query_are_named(target: Target) {
+    drop(target.store());
+    let query = RowQuery { keys: vec![("device".into(), "x".into())], ..RowQuery::default() };
+    let text = target.reader().rows(&query).unwrap_err().to_string();
+    assert!(text.contains("no column \"device\"; there are time, device_id"), "{text}");
+}
+
+pub(crate) fn records_of_several_lanes_do_not_mix(target: Target) {
+    let mut store = target.store();
+    let mut records = Vec::new();
+    for (pipeline, partition) in [("a", "0"), ("a", "it's\\0"), ("b", "0")] {
+        let mut next = record(1, 4, 0);
+        next.lane = LaneId::new(pipeline, partition);
+        next.id = CommitId { number: 1, writer: u64::MAX };
+        store.commit(&commit(None, &[], Vec::new(), next.clone())).unwrap();
+        records.push(next);
+    }
+    for record in &records {
+        assert_eq!(store.load(&record.lane).unwrap().as_ref(), Some(record));
+    }
+    let mut reader = target.reader();
+    assert_eq!(reader.records(None).unwrap(), records);
+    assert_eq!(reader.records(Some("a")).unwrap(), records[..2]);
+}
+
+pub(crate) fn letters_with_absurd_times_are_kept(target: Target) {
+    let mut store = target.store();
+    let times = [i64::MIN, -1, 0, 4_294_967_296_000, 253_402_300_800_000, i64::MAX];
+    let letters = times.iter().enumerate().map(|(index, time_ms)| {
+        let mut letter = letter(index as u64 + 1, Reason::Future);
+        letter.publish_time_ms = *time_ms;
+        letter.event_time_ms = Some(time_ms.wrapping_neg());
+        letter
+    });
+    let next = commit(None, &[], letters.collect(), record(1, 9, 0));
+    store.commit(&next).unwrap();
+    store.commit(&next).unwrap();
+    let found = target.reader().dead_letters(&LetterQuery::default()).unwrap();
+    assert_eq!(found.rows.len(), times.len());
+    for row in &found.rows {
+        let ordinal = row[5].as_u64().unwrap();
+        let time_ms = times[ordinal as usize - 1];
+        assert_eq!(row[8], Value::Millisecond(time_ms));
+        assert_eq!(row[9], Value::Millisecond(time_ms.wrapping_neg()));
+        assert!(!row[8].to_string().is_empty());
+    }
+}

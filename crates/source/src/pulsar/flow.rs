@@ -1,0 +1,100 @@
+//! How many permits to grant: enough that the partition never waits, few enough that what is on
+//! its way or waiting stays below a number of messages and about a number of bytes.
+
+/// Permits granted before the size of messages is known.
+const FIRST_PERMITS: u32 = 1_000;
+
+/// The account of one subscription's permits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    messages_max: u32,
+    bytes_max: u64,
+    /// Granted and not used.
+    granted: u32,
+    /// Delivered and not processed.
+    waiting: u32,
+    /// Bytes of a message, a moving mean; 0 before the first entry.
+    message_bytes: u64,
+}
+
+impl Flow {
+    pub(super) fn new(messages_max: u32, bytes_max: u64) -> Flow {
+        Flow {
+            messages_max: messages_max.max(1),
+            bytes_max,
+            granted: 0,
+            waiting: 0,
+            message_bytes: 0,
+        }
+    }
+
+    /// A new subscription: nothing is granted, nothing on its way.
+    pub(super) fn reset(&mut self) {
+        (self.granted, self.waiting) = (0, 0);
+    }
+
+    pub(super) fn delivered(&mut self, permits: u32, bytes: usize) {
+        // The last entry may take more permits than there were.
+        self.granted = self.granted.saturating_sub(permits);
+        self.waiting = self.waiting.saturating_add(permits);
+        let mean = bytes as u64 / u64::from(permits.max(1));
+        self.message_bytes =
+            if self.message_bytes == 0 { mean } else { (self.message_bytes * 7 + mean) / 8 };
+    }
+
+    pub(super) fn processed(&mut self, permits: u32) {
+        self.waiting = self.waiting.saturating_sub(permits);
+    }
+
+    /// Returns the permits to grant now, 0 if it is too early.
+    pub(super) fn grant(&mut self) -> u32 {
+        let target = if self.message_bytes == 0 {
+            FIRST_PERMITS.min(self.messages_max)
+        } else {
+            let by_bytes = self.bytes_max / self.message_bytes.max(1);
+            u32::try_from(by_bytes).unwrap_or(u32::MAX).clamp(1, self.messages_max)
+        };
+        let missing = target.saturating_sub(self.granted.saturating_add(self.waiting));
+        // Few large grants, but never none while nothing is on its way.
+        if missing == 0 || (missing < target / 4 && self.granted > 0) {
+            return 0;
+        }
+        self.granted += missing;
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_its_way_stays_within_bytes_and_messages() {
+        let mut flow = Flow::new(10_000, 1 << 20);
+        assert_eq!(flow.grant(), 1_000);
+        assert_eq!(flow.grant(), 0);
+        flow.delivered(1_000, 1_000 * 1_024);
+        assert_eq!(flow.grant(), 24);
+        flow.delivered(24, 24 * 1_024);
+        assert_eq!(flow.grant(), 0);
+        flow.processed(1_000);
+        assert_eq!(flow.grant(), 1_000);
+        let mut small = Flow::new(5_000, 1 << 30);
+        small.grant();
+        small.delivered(1_000, 10_000);
+        assert_eq!(small.grant(), 4_000);
+    }
+
+    #[test]
+    fn one_message_larger_than_the_bound_still_flows() {
+        let mut flow = Flow::new(10, 100);
+        flow.grant();
+        flow.delivered(1, 1_000_000);
+        flow.reset();
+        assert_eq!(flow.grant(), 1);
+        flow.delivered(1, 1_000_000);
+        assert_eq!(flow.grant(), 0);
+        flow.processed(1);
+        assert_eq!(flow.grant(), 1);
+    }
+}

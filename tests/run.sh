@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Runs every test. Fetches what the services need, starts each real service once, stops them at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+work=$root/target/services
+mkdir -p "$work"
+
+say() { printf '\n== %s\n' "$*"; }
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+stop_services() {
+  status=$?
+  say "stopping services"
+  tests/service/pulsar/start-pulsar.sh stop --data "$work/pulsar" || true
+  tests/service/clickhouse/clickhouse.sh down --state "$work/clickhouse" --http "${ch_http:-1}" || true
+  tests/service/clickhouse-modern/clickhouse-modern.sh down --state "$work/clickhouse-modern" --http "${chm_http:-1}" || true
+  if [ "$status" -eq 0 ]; then say "all tests passed"; else say "FAILED, logs of the services: $work"; fi
+}
+
+say "formatting and lints"
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+say "fetching and starting Apache Pulsar (245 MB the first time) and ClickHouse old and new (16 + 175 MB)"
+ch_http=$(free_port); chm_http=$(free_port)
+broker=$(free_port); web=$(free_port); bookie=$(free_port)
+trap stop_services EXIT
+tests/service/pulsar/start-pulsar.sh start --data "$work/pulsar" \
+  --broker-port "$broker" --web-port "$web" --bookie-port "$bookie" >"$work/pulsar.start" 2>&1 &
+pulsar_start=$!
+tests/service/clickhouse/clickhouse.sh up --state "$work/clickhouse" --wipe \
+  --http "$ch_http" --tcp "$(free_port)" --interserver "$(free_port)"
+tests/service/clickhouse-modern/clickhouse-modern.sh up --state "$work/clickhouse-modern" --http "$chm_http"
+say "building"
+cargo test --workspace --no-run --quiet
+wait "$pulsar_start" || { cat "$work/pulsar.start"; exit 1; }
+cat "$work/pulsar.start"
+
+export TIDEMILL_PULSAR_URL=pulsar://127.0.0.1:$broker
+export TIDEMILL_PULSAR_ADMIN=http://127.0.0.1:$web
+export TIDEMILL_PULSAR_DATA=$work/pulsar
+export TIDEMILL_PULSAR_PORTS="--broker-port $broker --web-port $web --bookie-port $bookie"
+export TIDEMILL_CLICKHOUSE_URL=http://127.0.0.1:$ch_http
+export TIDEMILL_CLICKHOUSE_MODERN_URL=http://127.0.0.1:$chm_http
+
+say "tests"
+cargo test --workspace -- --test-threads 2

@@ -357,8 +357,9 @@ fn count_letters<S: Select>(
     let dialect = store.dialect();
     let first_revision = u64::from(record.generation) << ORDINAL_BITS;
     let sql = format!(
-        "SELECT {reason}, {older} AS older, {count} FROM {table} WHERE {pipeline_name} = {pipeline} \
-         AND {partition_name} = {partition} AND {ordinal} <= {last} AND {revision} <= {newest} \
+        "SELECT {reason}, {older} AS older, {count} FROM {table} \
+         WHERE {pipeline_name} = {pipeline} AND {partition_name} = {partition} \
+         AND {ordinal} <= {last} AND {revision} <= {newest} \
          GROUP BY {reason}, older ORDER BY {reason}",
         reason = dialect.quote("reason"),
         older = dialect.unsigned(&format!("{} < {first_revision}", dialect.quote("revision"))),

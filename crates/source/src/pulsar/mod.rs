@@ -6,6 +6,7 @@
 mod convert;
 mod flow;
 mod partition;
+mod probe;
 
 use std::{
     collections::BTreeMap,

@@ -15,7 +15,7 @@ use tidemill_pulsar::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::{PulsarConfig, convert, flow::Flow};
+use super::{PulsarConfig, convert, flow::Flow, probe};
 
 /// How often going back is tried on one subscription, and the pause between.
 const SEEK_ATTEMPTS_MAX: u32 = 20;
@@ -32,6 +32,8 @@ pub(super) enum Order {
 /// A partition's consumer and what is known of it.
 pub(super) struct PartitionTask {
     name: Arc<str>,
+    topic: String,
+    client: Client,
     consumer: Consumer,
     handle: ConsumerHandle,
     events: Sender<SourceEvent>,
@@ -43,6 +45,10 @@ pub(super) struct PartitionTask {
     reading: bool,
     /// Whether the next loss of the subscription is our own seek.
     seeking: bool,
+    /// The entry delivered last, or the one that reading was to begin with.
+    last: Option<pulsar::Position>,
+    /// An entry whose checksum did not match: it is asked for once more before it is believed.
+    suspect: Option<pulsar::Position>,
     /// The newest acknowledgement that waits for the one under way.
     acknowledge: Option<Position>,
 }
@@ -67,6 +73,8 @@ impl PartitionTask {
         });
         PartitionTask {
             name,
+            topic: topic.to_owned(),
+            client: client.clone(),
             handle: consumer.handle(),
             consumer,
             events,
@@ -75,6 +83,8 @@ impl PartitionTask {
             assigned: false,
             reading: false,
             seeking: false,
+            last: None,
+            suspect: None,
             acknowledge: None,
         }
     }
@@ -121,18 +131,7 @@ impl PartitionTask {
                 self.flow.reset();
                 return self.revoke();
             }
-            ConsumerEvent::Entry(entry) => {
-                self.flow.delivered(entry.permits, entry.body_bytes());
-                // What still comes after a revocation or before the new start is not wanted.
-                if !self.reading {
-                    self.flow.processed(entry.permits);
-                    return true;
-                }
-                let name = self.name.clone();
-                let sent = self.send(SourceEvent::Entry(name, convert::entry(&entry)));
-                self.grant().await;
-                return sent;
-            }
+            ConsumerEvent::Entry(entry) => return self.deliver(&entry).await,
             ConsumerEvent::Disconnected { reason } => {
                 if self.seeking {
                     info!(partition = %self.name, "went back");
@@ -161,6 +160,46 @@ impl PartitionTask {
         true
     }
 
+    /// Hands an entry to the engine, unless it shows that entries before it are missing or that
+    /// it was damaged on its way.
+    async fn deliver(&mut self, entry: &pulsar::Entry) -> bool {
+        self.flow.delivered(entry.permits, entry.body_bytes());
+        // What still comes after a revocation or before the new start is not wanted.
+        if !self.reading {
+            self.flow.processed(entry.permits);
+            return true;
+        }
+        let damaged = entry
+            .rejected()
+            .is_some_and(|rejected| rejected.reason == pulsar::RejectReason::ChecksumMismatch);
+        if damaged && self.suspect != Some(entry.position) {
+            warn!(partition = %self.name, position = %entry.position, "checksum does not match");
+            self.suspect = Some(entry.position);
+            self.seek(Some(Position::new(entry.position.ledger_id, entry.position.entry_id, 0)))
+                .await;
+            return true;
+        }
+        if let Some(last) = self.last
+            && entry.position.ledger_id > last.ledger_id
+        {
+            match probe::entry_behind(&self.client, &self.topic, last).await {
+                Ok(next) if next == entry.position => {}
+                other => {
+                    warn!(
+                        partition = %self.name, %last, found = %entry.position, expected = ?other,
+                        "entries of the ledger before are missing, going back"
+                    );
+                    self.seek(Some(Position::new(last.ledger_id, last.entry_id, 0))).await;
+                    return true;
+                }
+            }
+        }
+        self.last = Some(self.last.map_or(entry.position, |last| last.max(entry.position)));
+        let sent = self.send(SourceEvent::Entry(self.name.clone(), convert::entry(entry)));
+        self.grant().await;
+        sent
+    }
+
     fn revoke(&mut self) -> bool {
         self.reading = false;
         self.acknowledge = None;
@@ -175,6 +214,7 @@ impl PartitionTask {
             Order::ReadFrom { from, seek: false } => {
                 info!(partition = %self.name, ?from, "reading");
                 self.reading = self.assigned;
+                self.last = from.map(broker_position);
                 self.grant().await;
             }
             Order::ReadFrom { from, seek: true } => self.seek(from).await,

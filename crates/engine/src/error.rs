@@ -2,7 +2,7 @@
 
 use tidemill_kernel::{event::Position, rollup::ReplayError};
 
-use crate::record::LaneId;
+use crate::{ledger::Ledger, record::LaneId};
 
 /// Whose turn it is to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub enum LaneErrorKind {
         /// What this run has.
         expected: u32,
     },
+    /// The stored record contradicts itself.
+    #[error("the stored commit record does not balance: {0:?}; it was changed by somebody else")]
+    Unbalanced(Ledger),
     /// The log no longer holds what the record needs.
     #[error(
         "the log goes on at entry {}:{}, but {} {}:{} is needed: the messages between are gone \

@@ -9,19 +9,20 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::{
-    effect::{ClosedWindow, Effects, Letter},
+    effect::{ClosedWindow, Effects},
     event::{EventBlock, Position},
-    key,
     plan::Plan,
     rollup::{Progress, Rollup, RollupConfig},
     row::RowBlock,
 };
 
 use crate::{
+    cursor::{Cursor, Verdict},
     error::{LaneError, LaneErrorKind},
     ledger::Ledger,
+    letter::dead_letter,
     port::{Commit, Continuity, DeadLetter, Entry, RawMessage, StoreError},
-    record::{CommitId, CommitRecord, LaneId, revision},
+    record::{CommitId, CommitRecord, LaneId},
 };
 
 /// Messages decoded and folded together. Blocks this small stay in the second-level cache.
@@ -85,31 +86,6 @@ enum Phase {
     Stopped,
 }
 
-/// Where reading has to begin after a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needed {
-    /// With this message.
-    From(Position),
-    /// Behind the entry of this message, all of which is processed.
-    Behind(Position),
-}
-
-impl Needed {
-    fn position(self) -> Position {
-        match self {
-            Needed::From(position) | Needed::Behind(position) => position,
-        }
-    }
-}
-
-/// The entry that was processed last.
-#[derive(Clone, Copy, Debug)]
-struct LastEntry {
-    position: Position,
-    /// Its first message that is not processed; `None` if all are.
-    rest: Option<Position>,
-}
-
 /// A commit that is not yet known to be durable.
 #[derive(Clone, Debug)]
 struct Pending {
@@ -133,12 +109,7 @@ pub struct Lane {
     previous: Option<CommitId>,
     pending: VecDeque<Pending>,
     birth: Option<Position>,
-    last_entry: Option<LastEntry>,
-    needed: Option<Needed>,
-    /// Whether the source was sent back for a gap, and no good entry has come since.
-    sought: bool,
-    /// For each newer segment: the last entry of the one before it.
-    segment_ends: Vec<(u64, Position)>,
+    cursor: Cursor,
     committed_at_ms: u64,
     committed_ordinal: u64,
     watermark_moved_at_ms: u64,
@@ -147,8 +118,9 @@ pub struct Lane {
 
 impl Lane {
     /// Returns a lane that waits for its record. `writer` is a random number for this ownership;
-    /// `sought` is what [`Lane::has_sought`] of its predecessor in this process said.
-    pub fn new(config: LaneConfig, writer: u64, sought: bool) -> Lane {
+    /// `seek_count` is what [`Lane::seek_count`] of its predecessor in this process said, else 0.
+    pub fn new(config: LaneConfig, writer: u64, seek_count: u32) -> Lane {
+        let cursor = Cursor::new(config.continuity, seek_count);
         let schema = config.rollup.plan.schema().clone();
         let rollup = &config.rollup;
         Lane {
@@ -165,10 +137,7 @@ impl Lane {
             previous: None,
             pending: VecDeque::new(),
             birth: None,
-            last_entry: None,
-            needed: None,
-            sought,
-            segment_ends: Vec::new(),
+            cursor,
             committed_at_ms: 0,
             committed_ordinal: 0,
             watermark_moved_at_ms: 0,
@@ -222,10 +191,14 @@ impl Lane {
         self.phase == Phase::Stopped
     }
 
-    /// Returns whether the source was sent back for a gap and no good entry has come since: if
-    /// the gap is still there, the messages are gone.
-    pub fn has_sought(&self) -> bool {
-        self.sought
+    /// Returns how often the source was sent back for a gap without a good entry since.
+    pub fn seek_count(&self) -> u32 {
+        self.cursor.seek_count()
+    }
+
+    /// Returns whether the lane reads and has no record yet: nothing of it was ever committed.
+    pub fn is_unborn(&self) -> bool {
+        self.phase == Phase::Running && self.commit_number == 0
     }
 
     /// Returns whether all that was taken is durable.
@@ -264,15 +237,15 @@ impl Lane {
             },
         );
         self.watermark_seen_ms = record.highest_event_time_ms;
-        self.needed = match (record.resume, record.processed) {
-            (Some(resume), _) => Some(Needed::From(resume)),
-            (None, processed) => processed.map(Needed::Behind),
-        };
-        let from = self.needed.map(Needed::position);
+        self.cursor.restore(&record);
+        let from = self.cursor.from();
         actions.push(Action::Read { from, seek: false });
     }
 
     fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {
+        if !record.ledger.balances() {
+            return Err(LaneErrorKind::Unbalanced(record.ledger));
+        }
         if record.generation > self.config.rollup.generation {
             return Err(LaneErrorKind::Newer {
                 what: "generation",
@@ -280,10 +253,10 @@ impl Lane {
                 expected: self.config.rollup.generation,
             });
         }
-        if *record.fingerprint == *self.config.fingerprint || record.ledger.open == 0 {
+        let keys = record.changed_keys(&self.config.fingerprint);
+        if keys.is_empty() || record.ledger.open == 0 {
             return Ok(());
         }
-        let keys = changed_keys(&record.fingerprint, &self.config.fingerprint);
         Err(LaneErrorKind::Fingerprint { keys, open: record.ledger.open })
     }
 
@@ -306,12 +279,12 @@ impl Lane {
             }
             self.address_letters(entry, chunk);
             let rest = messages.get((index + 1) * BLOCK_MESSAGES).map(|message| message.position);
-            self.last_entry = Some(LastEntry { position: entry.position, rest });
+            self.cursor.processed(entry.position, rest);
             if self.letters.len() >= self.config.letters_per_commit_max {
                 self.snapshot(now_ms, actions);
             }
         }
-        self.last_entry = Some(LastEntry { position: entry.position, rest: None });
+        self.cursor.processed(entry.position, None);
         self.note_watermark(now_ms);
         if !self.effects.closed.is_empty() {
             self.snapshot(now_ms, actions);
@@ -321,8 +294,8 @@ impl Lane {
     /// Returns the index of the entry's first message that is no repeat.
     fn first_fresh(&self, entry: &Entry) -> usize {
         let processed = self.rollup.progress().processed;
-        let fresh = |message: &RawMessage| match self.needed {
-            Some(Needed::From(from)) if self.rollup.is_replaying() => message.position >= from,
+        let fresh = |message: &RawMessage| match self.cursor.replay_from() {
+            Some(from) if self.rollup.is_replaying() => message.position >= from,
             _ => processed.is_none_or(|processed| message.position > processed),
         };
         entry.messages.iter().position(fresh).unwrap_or(entry.messages.len())
@@ -344,42 +317,20 @@ impl Lane {
         }
     }
 
-    /// Returns whether the entry is the next one or holds it; answers a jump.
+    /// Returns whether the entry is the next one; answers a jump.
     fn is_expected(&mut self, entry: &Entry, actions: &mut Vec<Action>) -> bool {
-        if self.config.continuity == Continuity::Growing {
-            return true;
-        }
-        let next = entry.position;
-        let whole = |position: Position| Position { index: 0, ..position };
-        let (last, is_due) = match (self.last_entry, self.needed) {
-            (Some(last), _) => (last.position, last.rest.is_some()),
-            (None, Some(Needed::From(from))) => (whole(from), true),
-            (None, Some(Needed::Behind(processed))) => (whole(processed), false),
-            (None, None) => return true,
-        };
-        if next < last || (next == last && !is_due) {
-            return false;
-        }
-        let is_next = if next.segment == last.segment {
-            next.offset == last.offset + 1
-        } else {
-            next.offset == 0
-        };
-        if next == last || (is_next && !is_due) {
-            self.sought = false;
-            if next.segment != last.segment {
-                self.segment_ends.push((next.segment, last));
+        let found = entry.position;
+        match self.cursor.judge(found) {
+            Verdict::Next => return true,
+            Verdict::Repeat => {}
+            Verdict::GoBack(to) => {
+                self.phase = Phase::Stopped;
+                self.pending.clear();
+                actions.push(Action::Read { from: Some(to), seek: true });
             }
-            return true;
-        }
-        if self.sought {
-            let kind = LaneErrorKind::Gap { expected: last, found: next, from_next: !is_due };
-            self.fail(kind, actions);
-        } else {
-            self.sought = true;
-            self.phase = Phase::Stopped;
-            self.pending.clear();
-            actions.push(Action::Read { from: Some(last), seek: true });
+            Verdict::Gap { expected, from_next } => {
+                self.fail(LaneErrorKind::Gap { expected, found, from_next }, actions);
+            }
         }
         false
     }
@@ -457,7 +408,7 @@ impl Lane {
             Ok(()) => {
                 if let Some(through) = done.acknowledge {
                     actions.push(Action::Acknowledge(through));
-                    self.segment_ends.retain(|(_, end)| *end >= through);
+                    self.cursor.acknowledged(through);
                 }
             }
             Err(StoreError::Fenced { .. }) => {
@@ -482,10 +433,10 @@ impl Lane {
         self.committed_at_ms = now_ms;
         let mut progress = self.rollup.progress();
         if progress.resume.is_none() {
-            progress.resume = self.last_entry.and_then(|last| last.rest);
+            progress.resume = self.cursor.rest();
         }
         self.committed_ordinal = progress.ordinal;
-        let acknowledge = self.acknowledgeable(&progress);
+        let acknowledge = self.cursor.acknowledgeable(progress.resume);
         self.push_commit(progress, acknowledge, actions);
     }
 
@@ -519,19 +470,6 @@ impl Lane {
         actions.push(Action::Commit { commit, closed });
     }
 
-    /// Returns the entry before the one that holds the resume position (rule 8).
-    fn acknowledgeable(&self, progress: &Progress) -> Option<Position> {
-        let holds_resume = match (progress.resume, self.last_entry) {
-            (Some(resume), _) => Position { index: 0, ..resume },
-            (None, last) => return last.map(|last| last.position),
-        };
-        if holds_resume.offset > 0 {
-            return Some(Position { offset: holds_resume.offset - 1, ..holds_resume });
-        }
-        let ends = self.segment_ends.iter();
-        ends.rev().find(|(segment, _)| *segment == holds_resume.segment).map(|(_, end)| *end)
-    }
-
     /// Returns the rows that the window `closed[at]` wrote with its commit.
     pub fn rows_of<'c>(commit: &'c Commit, closed: &[ClosedWindow], at: usize) -> &'c [RowBlock] {
         let end = closed.get(at + 1).map_or(commit.rows.len(), |next| next.first_piece);
@@ -542,44 +480,4 @@ impl Lane {
     pub fn in_flight(&self) -> impl Iterator<Item = CommitId> + '_ {
         self.pending.iter().map(|pending| pending.id)
     }
-}
-
-fn dead_letter(
-    config: &LaneConfig,
-    block: &EventBlock,
-    entry: &Entry,
-    message: &RawMessage,
-    letter: Letter,
-) -> DeadLetter {
-    let event = block.message(letter.index);
-    let readable = event.reject().is_none();
-    let payload = entry.payload(message);
-    let kept = payload.len().min(config.dead_letter_bytes_max);
-    let join = |key: &[u8]| key::parts(key).collect::<Vec<_>>().join("/");
-    DeadLetter {
-        position: letter.position,
-        ordinal: letter.ordinal,
-        revision: revision(config.rollup.generation, letter.ordinal),
-        reason: letter.reason,
-        publish_time_ms: message.publish_time_ms,
-        event_time_ms: readable.then(|| event.time().as_ms()),
-        key: readable.then(|| join(event.key())),
-        // A copy: a slice would keep the whole entry in memory.
-        payload: bytes::Bytes::copy_from_slice(&payload[..kept]),
-        payload_bytes: payload.len() as u64,
-    }
-}
-
-/// Returns the keys whose lines differ.
-fn changed_keys(old: &str, new: &str) -> Vec<String> {
-    let key = |line: &str| line.split('=').next().unwrap_or(line).to_owned();
-    let only = |a: &str, b: &str| {
-        let known: Vec<&str> = b.lines().collect();
-        a.lines().filter(|line| !known.contains(line)).map(key).collect::<Vec<_>>()
-    };
-    let mut keys = only(old, new);
-    keys.extend(only(new, old));
-    keys.sort();
-    keys.dedup();
-    keys
 }

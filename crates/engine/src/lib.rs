@@ -4,9 +4,11 @@
 //! decides is a deterministic machine (`lane.rs`) that the simulator drives as well; threads,
 //! clocks and queues are in `pipeline.rs` only.
 
+mod cursor;
 pub mod error;
 pub mod lane;
 pub mod ledger;
+mod letter;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;

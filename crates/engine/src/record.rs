@@ -75,4 +75,18 @@ impl CommitRecord {
     pub fn revision(&self) -> u64 {
         revision(self.generation, self.ordinal)
     }
+
+    /// Returns the keys of the lines that differ between this record's fingerprint and another.
+    pub fn changed_keys(&self, fingerprint: &str) -> Vec<String> {
+        let key = |line: &str| line.split('=').next().unwrap_or(line).to_owned();
+        let only = |a: &str, b: &str| {
+            let known: Vec<&str> = b.lines().collect();
+            a.lines().filter(|line| !known.contains(line)).map(key).collect::<Vec<_>>()
+        };
+        let mut keys = only(&self.fingerprint, fingerprint);
+        keys.extend(only(fingerprint, &self.fingerprint));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
 }

@@ -21,6 +21,7 @@ use crate::{
     lane::{Action, Lane, LaneConfig},
     metrics::Metrics,
     port::{Commit, Entry, SourceControl},
+    record::CommitRecord,
     window_log::log_devices,
     writer::{Reply, Request, ToStore},
 };
@@ -69,12 +70,24 @@ struct Place {
     epoch: u64,
     dropped: Arc<AtomicBool>,
     ended: bool,
+    absence: Absence,
+}
+
+/// Whether it is sure that no record exists. Between the first look and the first entry another
+/// owner may have begun the lane, so a second look decides (rule 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    Unconfirmed,
+    Asked,
+    Confirmed,
 }
 
 /// A worker with its lanes.
 pub(crate) struct Worker {
     context: WorkerContext,
     places: BTreeMap<Arc<str>, Place>,
+    /// How often the source of each partition was sent back in vain; survives the lanes.
+    seek_counts: BTreeMap<Arc<str>, u32>,
     started_at: Instant,
     epoch: u64,
     random: u64,
@@ -86,6 +99,7 @@ impl Worker {
         Worker {
             context,
             places: BTreeMap::new(),
+            seek_counts: BTreeMap::new(),
             started_at: Instant::now(),
             epoch: 0,
             random: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
@@ -174,15 +188,15 @@ impl Worker {
     }
 
     fn assign(&mut self, partition: &Arc<str>) {
-        let sought = self.places.get(partition).is_some_and(|place| {
+        if let Some(place) = self.places.get(partition) {
             place.dropped.store(true, Relaxed);
-            place.lane.has_sought()
-        });
+        }
+        let seek_count = self.seek_counts.get(partition).copied().unwrap_or(0);
         self.epoch += 1;
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut config = self.context.lane.clone();
         config.rollup.source_partition = partition.to_string();
-        let lane = Lane::new(config, self.random >> 1, sought);
+        let lane = Lane::new(config, self.random >> 1, seek_count);
         let request = Request::Load(lane.id().clone());
         let place = Place {
             lane,
@@ -190,6 +204,7 @@ impl Worker {
             epoch: self.epoch,
             dropped: Arc::new(AtomicBool::new(false)),
             ended: false,
+            absence: Absence::Unconfirmed,
         };
         self.places.insert(partition.clone(), place);
         self.request(partition, request);
@@ -214,11 +229,7 @@ impl Worker {
             return;
         }
         match answer {
-            Reply::Loaded(Ok(record)) => {
-                let ordinal = record.as_ref().map_or(0, |record| record.ordinal);
-                info!(%partition, ordinal, "lane starts");
-                self.with_lane(partition, |lane, now, actions| lane.start(record, now, actions));
-            }
+            Reply::Loaded(Ok(record)) => self.loaded(partition, record),
             Reply::Loaded(Err(error)) => {
                 let kind = LaneErrorKind::Refused(error.to_string());
                 self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));
@@ -230,6 +241,23 @@ impl Worker {
                 self.with_lane(partition, |lane, _, actions| lane.committed(outcome, actions));
             }
         }
+    }
+
+    /// Starts a lane from its record, or believes at the second look that there is none.
+    fn loaded(&mut self, partition: &Arc<str>, record: Option<CommitRecord>) {
+        let Some(place) = self.places.get_mut(partition) else {
+            return;
+        };
+        if place.absence == Absence::Asked {
+            place.absence = Absence::Confirmed;
+            if record.is_none() {
+                return;
+            }
+            warn!(%partition, "another process has begun this lane, starting from its record");
+        }
+        let ordinal = record.as_ref().map_or(0, |record| record.ordinal);
+        info!(%partition, ordinal, "lane starts");
+        self.with_lane(partition, |lane, now, actions| lane.start(record, now, actions));
     }
 
     /// Counts and logs a commit that is durable.
@@ -264,6 +292,18 @@ impl Worker {
         while let Some(place) = self.places.get_mut(partition) {
             if !place.lane.accepts() {
                 return;
+            }
+            if place.lane.is_unborn() && !place.waiting.is_empty() {
+                match place.absence {
+                    Absence::Confirmed => {}
+                    Absence::Asked => return,
+                    Absence::Unconfirmed => {
+                        place.absence = Absence::Asked;
+                        let request = Request::Load(place.lane.id().clone());
+                        self.request(partition, request);
+                        return;
+                    }
+                }
             }
             match place.waiting.pop_front() {
                 None => return,
@@ -320,6 +360,8 @@ impl Worker {
         };
         let mut actions = Vec::new();
         act(&mut place.lane, now_ms, &mut actions);
+        let seek_count = place.lane.seek_count();
+        self.seek_counts.insert(partition.clone(), seek_count);
         let saturated = place.lane.take_saturated_count();
         self.context.metrics.saturated.fetch_add(saturated, Relaxed);
         for action in actions {

@@ -1,7 +1,7 @@
 //! Runs the simulator over seeds, and proves that it finds what it should.
 //!
 //! `TIDEMILL_SEEDS=N` runs more seeds, `TIDEMILL_FIRST_SEED=S` other ones, and `TIDEMILL_SEED=S`
-//! makes the test `replay` print the whole trace of one.
+//! makes the test `replay` show the whole trace of one.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -38,18 +38,18 @@ fn no_seed_breaks_the_protocol() {
     }
 }
 
-/// Runs the seed of `TIDEMILL_SEED` with its whole trace; does nothing without one.
+/// Shows the whole trace of the seed in `TIDEMILL_SEED`; does nothing without one.
 #[test]
 fn replay() {
     let Some(seed) = number("TIDEMILL_SEED") else {
         return;
     };
     let report = run_traced(seed, None, usize::MAX);
-    println!("{:?}", report.events);
-    report.trace.iter().for_each(|line| println!("{line}"));
     if let Some(violation) = report.violation {
         panic!("{violation}");
     }
+    report.trace.iter().for_each(|line| println!("{line}"));
+    println!("{:?}", report.events);
 }
 
 #[test]
@@ -58,49 +58,116 @@ fn two_runs_of_a_seed_are_equal() {
         let (one, two) = (run(seed, None), run(seed, None));
         assert_eq!(one.digest, two.digest, "seed {seed}");
         assert_eq!(one.events, two.events, "seed {seed}");
+        assert_eq!(one.trace, two.trace, "seed {seed}");
     }
     assert_ne!(run(1, None).digest, run(2, None).digest);
 }
 
-/// Returns how many of the seeds find the broken rule.
-fn found(rule: Rule, seeds: u64) -> u64 {
-    let found: Vec<_> = (0..seeds).filter_map(|seed| run(seed, Some(rule)).violation).collect();
-    if std::env::var_os("TIDEMILL_LIST").is_some() {
-        found.iter().for_each(|violation| println!("{}: {}", violation.seed, violation.text));
-    }
-    if let Some(first) = found.first() {
-        println!("{rule:?}: {} of {seeds}, e.g. seed {}: {}", found.len(), first.seed, first.text);
-    }
-    found.len() as u64
-}
-
-macro_rules! broken_rule_is_found {
-    ($($name:ident: $rule:ident in $seeds:literal,)*) => {
-        $(#[test]
-        fn $name() {
-            let seeds = number("TIDEMILL_SEEDS").unwrap_or($seeds);
-            assert!(found(Rule::$rule, seeds) > 0, "the simulator does not see {:?}", Rule::$rule);
-        })*
-
-        #[test]
-        fn every_rule_is_broken_once() {
-            let tested = [$(Rule::$rule),*];
-            assert!(Rule::ALL.iter().all(|rule| tested.contains(rule)));
+/// Every kind of fault happens in the seeds that are run by default; a fault that never happens
+/// protects nothing.
+#[test]
+fn every_fault_happens() {
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..200 {
+        for (name, times) in run(seed, None).events {
+            *seen.entry(name).or_insert(0) += times;
         }
-    };
+    }
+    let expected = [
+        "acknowledged by another",
+        "acknowledgements lost",
+        "broker crashed",
+        "commit inside of an entry",
+        "connection lost",
+        "drained",
+        "fenced",
+        "gap, source sent back",
+        "half of an insert applied",
+        "idle lane emitted",
+        "insert applied later",
+        "insert applied, answer lost",
+        "insert failed",
+        "jump over a ledger's end",
+        "ledgers trimmed",
+        "load failed",
+        "owner not told",
+        "ownership moved",
+        "redelivered",
+        "snapshot by the clock",
+        "stale record read",
+        "transaction applied, answer lost",
+        "transaction failed",
+        "worker crashed",
+    ];
+    for name in expected {
+        assert!(seen.get(name).is_some_and(|times| *times >= 10), "{name}: {seen:?}");
+    }
 }
 
-broken_rule_is_found! {
-    record_before_its_rows_is_found: RowsBeforeRecord in 100,
-    record_before_its_letters_is_found: LettersBeforeRecord in 100,
-    ack_before_the_record_is_found: RecordBeforeAck in 300,
-    ack_of_the_resume_entry_is_found: AckBeforeResume in 300,
-    unknown_outcome_taken_for_success_is_found: RetryUntilSuccess in 100,
-    missing_fence_is_found: Fence in 300,
-    messages_counted_again_are_found: CountOnce in 100,
-    restart_behind_open_windows_is_found: ResumeAtOpenWindow in 100,
-    row_that_gives_way_to_an_older_one_is_found: RevisionCompare in 300,
-    absence_that_is_not_confirmed_is_found: ConfirmedAbsence in 300,
-    jump_in_a_ledger_is_found: GapCheck in 300,
-    jump_over_the_end_of_a_ledger_is_found: RollOverCheck in 300,
+/// Breaks a rule and expects that one of so many seeds notices.
+fn assert_found(rule: Rule, seeds: u64) {
+    let found = (0..seeds).any(|seed| run(seed, Some(rule)).violation.is_some());
+    assert!(found, "the simulator does not see that {rule:?} is broken");
+}
+
+#[test]
+fn record_before_its_rows_is_found() {
+    assert_found(Rule::RowsBeforeRecord, 100);
+}
+
+#[test]
+fn record_before_its_letters_is_found() {
+    assert_found(Rule::LettersBeforeRecord, 100);
+}
+
+#[test]
+fn ack_before_the_record_is_found() {
+    assert_found(Rule::RecordBeforeAck, 300);
+}
+
+#[test]
+fn ack_of_the_resume_entry_is_found() {
+    assert_found(Rule::AckBeforeResume, 300);
+}
+
+#[test]
+fn unknown_outcome_taken_for_success_is_found() {
+    assert_found(Rule::RetryUntilSuccess, 100);
+}
+
+#[test]
+fn missing_fence_is_found() {
+    assert_found(Rule::Fence, 100);
+}
+
+#[test]
+fn messages_counted_again_are_found() {
+    assert_found(Rule::CountOnce, 100);
+}
+
+#[test]
+fn restart_behind_open_windows_is_found() {
+    assert_found(Rule::ResumeAtOpenWindow, 100);
+}
+
+#[test]
+fn row_that_gives_way_to_an_older_one_is_found() {
+    assert_found(Rule::RevisionCompare, 300);
+}
+
+#[test]
+fn absence_that_is_not_confirmed_is_found() {
+    assert_found(Rule::ConfirmedAbsence, 300);
+}
+
+#[test]
+fn jump_in_a_ledger_is_found() {
+    assert_found(Rule::GapCheck, 300);
+}
+
+/// Rare: a zombie has to acknowledge up to exactly the end of a ledger while another lane stands
+/// in the midst of it.
+#[test]
+fn jump_over_the_end_of_a_ledger_is_found() {
+    assert_found(Rule::RollOverCheck, 2_000);
 }

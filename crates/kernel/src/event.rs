@@ -54,7 +54,8 @@ pub enum Reason {
     Future,
     /// The window of the event was closed before the message came.
     Late,
-    /// The window holds as many devices as the limit allows, and this is another one.
+    /// The window holds as many devices as the limit allows, and this is another one; or the
+    /// device has 2^32 - 1 messages in the window already.
     DeviceLimit,
     /// The entry's checksum does not match.
     ChecksumMismatch,

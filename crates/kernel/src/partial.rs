@@ -13,6 +13,7 @@ use crate::{
         coverage::Coverage,
         first_last::Decided,
         min_max::MinMax,
+        most_frequent::CodeCounts,
         sum::{FloatSum, IntSum},
         wide::WideSum,
     },
@@ -250,16 +251,7 @@ fn decode(
         *count = reader.count(quality.record_count)?;
     }
     for counts in &mut chunk.codes[..plan.codes.len()] {
-        let mut next = 0;
-        for _ in 0..reader.count(CODE_RANGE_MAX)? {
-            let code = reader.count(CODE_RANGE_MAX - 1)?;
-            let count = reader.count(quality.record_count)?;
-            if code < next || count == 0 {
-                return reader.fail("codes out of order or never counted");
-            }
-            next = code + 1;
-            counts.add(code as u16, count);
-        }
+        *counts = reader.codes(quality.record_count)?;
     }
     if reader.at != bytes.len() { reader.fail("bytes behind the end") } else { Ok(()) }
 }
@@ -398,6 +390,21 @@ impl<'a> Reader<'a> {
             return self.fail("no messages");
         }
         Ok(quality)
+    }
+
+    fn codes(&mut self, count_max: u32) -> Result<CodeCounts, PartialError> {
+        let mut counts = CodeCounts::default();
+        let mut next = 0;
+        for _ in 0..self.count(CODE_RANGE_MAX)? {
+            let code = self.count(CODE_RANGE_MAX - 1)?;
+            let count = self.count(count_max)?;
+            if code < next || count == 0 {
+                return self.fail("codes out of order or never counted");
+            }
+            next = code + 1;
+            counts.add(code as u16, count);
+        }
+        Ok(counts)
     }
 
     fn coverage(&mut self) -> Result<Coverage, PartialError> {

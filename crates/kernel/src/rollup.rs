@@ -325,8 +325,7 @@ impl Rollup {
         };
         let config = &self.config;
         if let Some(slot) = slot {
-            self.windows[at].fold_at(&config.plan, slot as usize, message);
-            return true;
+            return self.windows[at].fold_at(&config.plan, slot as usize, message);
         }
         self.windows[at].fold(&config.plan, &self.hasher, config.devices_max, message)
     }

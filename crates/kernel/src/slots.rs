@@ -60,7 +60,7 @@ impl Quality {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextEnd {
     pub(crate) time_ms: i64,
-    start: u32,
+    start: usize,
     length: u32,
     capacity: u32,
 }
@@ -83,7 +83,8 @@ pub(crate) struct Chunk {
     pub(crate) cold: BTreeMap<(u16, u16), Box<WideSum>>,
     /// Keys and texts.
     bytes: Vec<u8>,
-    keys: Vec<(u32, u32)>,
+    /// Start and length.
+    keys: Vec<(usize, u32)>,
 }
 
 impl Chunk {
@@ -119,12 +120,13 @@ impl Chunk {
     pub(crate) fn push_key(&mut self, key: &[u8]) {
         assert!(self.keys.len() < CHUNK_ROWS, "a chunk's rows are counted by its window");
         let start = self.append(key);
-        self.keys.push((start, key.len() as u32));
+        let length = u32::try_from(key.len()).expect("keys are shorter than a message");
+        self.keys.push((start, length));
     }
 
     pub(crate) fn key(&self, row: usize) -> &[u8] {
         let (start, length) = self.keys[row];
-        &self.bytes[start as usize..][..length as usize]
+        &self.bytes[start..][..length as usize]
     }
 
     /// Reads one word of each cache line that folding into a row touches, and returns something
@@ -247,7 +249,7 @@ impl Chunk {
             let padding = (next.capacity - length) as usize;
             self.bytes.resize(self.bytes.len() + padding, 0);
         } else {
-            self.bytes[state.start as usize..][..text.len()].copy_from_slice(text);
+            self.bytes[state.start..][..text.len()].copy_from_slice(text);
         }
         self.text_ends[at] = next;
     }
@@ -259,11 +261,11 @@ impl Chunk {
     }
 
     fn text_of(&self, state: TextEnd) -> &[u8] {
-        &self.bytes[state.start as usize..][..state.length as usize]
+        &self.bytes[state.start..][..state.length as usize]
     }
 
-    fn append(&mut self, bytes: &[u8]) -> u32 {
-        let start = u32::try_from(self.bytes.len()).expect("a chunk holds less than 4 GiB of text");
+    fn append(&mut self, bytes: &[u8]) -> usize {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start
     }

@@ -79,7 +79,8 @@ impl Window {
         self.device_count
     }
 
-    /// Folds an event in; returns false, and changes nothing, if its key would be one too many.
+    /// Folds an event in; returns false, and changes nothing, if its key would be one too many, or
+    /// if the key has 2^32 - 1 messages already.
     #[inline]
     #[must_use]
     pub fn fold(
@@ -92,19 +93,22 @@ impl Window {
         let Some(slot) = self.find_or_add(plan, hasher, devices_max, event.key()) else {
             return false;
         };
-        self.fold_at(plan, slot, event);
-        true
+        self.fold_at(plan, slot, event)
     }
 
     /// Folds an event into the slot that [`find`](Window::find) gave for its key.
     #[inline]
-    pub(crate) fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) {
+    pub(crate) fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
+        if self.chunks[slot / CHUNK_ROWS].quality[slot % CHUNK_ROWS].record_count == u32::MAX {
+            return false;
+        }
         self.mark_changed(slot);
         let offset_ms = event.time().as_ms() - (self.end_ms - self.size_ms);
         debug_assert!((0..self.size_ms).contains(&offset_ms), "event of another window");
         let coverage_slot = (offset_ms * i64::from(COVERAGE_SLOTS) / self.size_ms) as u32;
         self.chunks[slot / CHUNK_ROWS].fold(plan, slot % CHUNK_ROWS, event, coverage_slot);
         self.message_count += 1;
+        true
     }
 
     /// Reads what folding into a slot will touch; see [`Chunk::touch`].

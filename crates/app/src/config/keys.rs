@@ -269,7 +269,7 @@ const LIMITS: &[Key] = &[
     key("letters_per_commit_max", Int(1, 1_000_000), Is("10000"), "letters that force a commit"),
     key("commits_in_flight_max", Int(1, 64), Is("4"), "commits of a lane that may wait"),
     key("piece_rows_max", Int(1, 1_000_000), Is("50000"), "rows of one insert"),
-    key("queue_bytes_max", Size(MIB, 64 * GIB), Is("64MiB"), "bytes read but not yet processed"),
+    key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
     key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take"),
     key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat"),
     key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat"),

@@ -233,7 +233,8 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
 fn read_pipeline(section: &Section<'_>) -> Pipeline {
     let name = section.text("name");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && !(name.len() <= PIPELINE_NAME_BYTES_MAX && name.bytes().all(plain)) {
+    let is_name = name.len() <= PIPELINE_NAME_BYTES_MAX && name.bytes().all(plain);
+    if !name.is_empty() && !is_name {
         let text = format!("is {}, which is no name", section.shown("name"));
         section.fail("name", Problem::new(text, "write 1 to 64 letters, digits, _ or -"));
     }

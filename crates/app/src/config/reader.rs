@@ -71,21 +71,16 @@ impl<'a> Reader<'a> {
         for (name, value) in table.iter() {
             let full = join(path, name.get_ref());
             let line = self.line(name.span().start);
+            let is_array = full == "schema.field";
             match (keys::table(&full), value.get_ref()) {
-                (Some(_), DeValue::Table(below)) if full != "schema.field" => {
-                    self.check_names(&full, below);
-                }
-                (Some(_), DeValue::Array(items)) if full == "schema.field" => {
+                (Some(_), DeValue::Table(below)) if !is_array => self.check_names(&full, below),
+                (Some(_), DeValue::Array(items)) if is_array => {
                     items.iter().for_each(|item| match item.get_ref() {
                         DeValue::Table(below) => self.check_names(&full, below),
-                        other => self.fail_type(line, &full, "[[schema.field]]", other),
+                        other => self.fail_form(line, &full, other),
                     });
                 }
-                (Some(_), other) => {
-                    let array = full == "schema.field";
-                    let form = if array { format!("[[{full}]]") } else { format!("[{full}]") };
-                    self.fail_type(line, &full, &form, other);
-                }
+                (Some(_), other) => self.fail_form(line, &full, other),
                 (None, _) => {
                     let known = keys::names_in(path);
                     if !known.contains(&&**name.get_ref()) {
@@ -96,9 +91,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn fail_type(&self, line: usize, key: &str, form: &str, found: &DeValue<'_>) {
-        let text = format!("must be a table, found {}", describe(found));
-        self.fail(line, key, Problem::new(text, format!("write {form}")));
+    /// Notes that something else stands where a table is expected.
+    fn fail_form(&self, line: usize, path: &str, found: &DeValue<'_>) {
+        let form = if path == "schema.field" { "entries" } else { "a table" };
+        let text = format!("must be {form}, found {}", describe(found));
+        self.fail(line, path, Problem::new(text, format!("write {}", heading(path))));
     }
 
     fn fail_unknown(&self, line: usize, path: &str, name: &str, known: &[&str]) {
@@ -133,6 +130,11 @@ impl<'a> Reader<'a> {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}
+
+/// Returns how a table's heading is written.
+fn heading(path: &str) -> String {
+    if path == "schema.field" { format!("[[{path}]]") } else { format!("[{path}]") }
 }
 
 /// A table being read.
@@ -209,7 +211,7 @@ impl<'a> Section<'a> {
                 Some(Given { key, value, line: self.line })
             }
             Fallback::Required => {
-                let remedy = format!("add it to [{}]", self.spec.path);
+                let remedy = format!("add it to {}", heading(self.spec.path));
                 self.fail(name, Problem::new("is missing", remedy));
                 None
             }

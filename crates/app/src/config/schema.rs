@@ -55,6 +55,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<
     if reader.error_count() > errors_before {
         return None;
     }
+    let own = own?;
     for placed in own {
         match fields.iter_mut().find(|known| known.field.name == placed.field.name) {
             Some(known) => *known = placed,
@@ -68,28 +69,30 @@ fn preset_fields(name: &str) -> Option<Vec<Placed>> {
     let (_, text) = PRESETS.iter().find(|(known, _)| *known == name)?;
     let root = DeTable::parse(text).expect("presets are TOML, a test reads them");
     let reader = Reader::new(name, text, &|_| None);
-    let mut fields = read_fields(&reader, &reader.section(root.get_ref(), "schema"));
+    let fields = read_fields(&reader, &reader.section(root.get_ref(), "schema"));
+    let mut fields = fields.expect("presets have entries, a test reads them");
     fields.iter_mut().for_each(|placed| placed.line = None);
     assert_eq!(reader.error_count(), 0, "presets have no errors, a test reads them");
     Some(fields)
 }
 
-/// Returns the `[[schema.field]]` entries.
-fn read_fields<'a>(reader: &'a Reader<'a>, schema: &Section<'a>) -> Vec<Placed> {
+/// Returns the `[[schema.field]]` entries; `None` if something else stands there, which the check
+/// of names has noted.
+fn read_fields<'a>(reader: &'a Reader<'a>, schema: &Section<'a>) -> Option<Vec<Placed>> {
     let mut fields: Vec<Placed> = Vec::new();
-    let Some(DeValue::Array(items)) = schema.raw("field") else {
-        return fields;
+    let items = match schema.raw("field") {
+        Some(DeValue::Array(items)) => items,
+        Some(_) => return None,
+        None => return Some(fields),
     };
     if items.len() > FIELDS_MAX {
         let text = format!("has {} entries, at most {FIELDS_MAX}", items.len());
         schema.fail("field", Problem::new(text, "leave out what no query reads"));
-        return fields;
+        return None;
     }
     for item in items.iter() {
-        let DeValue::Table(table) = item.get_ref() else {
-            continue;
-        };
-        let section = Section::item(reader, "schema.field", table, item.span().start);
+        let section =
+            Section::item(reader, "schema.field", item.get_ref().as_table()?, item.span().start);
         let Some(field) = read_field(&section) else {
             continue;
         };
@@ -100,7 +103,7 @@ fn read_fields<'a>(reader: &'a Reader<'a>, schema: &Section<'a>) -> Vec<Placed> 
         }
         fields.push(Placed { field, line: Some(section.line) });
     }
-    fields
+    Some(fields)
 }
 
 fn read_field(section: &Section<'_>) -> Option<Field> {
@@ -322,7 +325,14 @@ fn build(reader: &Reader<'_>, schema_line: usize, mut fields: Vec<Placed>) -> Op
             // Without the fields that were refused, the schema as a whole says nothing new.
             if reader.error_count() == errors_before {
                 let text = format!("{}: {}", error.field, error.problem);
-                reader.fail(schema_line, "", Problem::new(text, ""));
+                let times = || fields.iter().filter(|placed| placed.field.role == Role::Time);
+                let (line, remedy) = match times().rfind(|placed| placed.line.is_some()) {
+                    Some(own) if times().count() > 1 => {
+                        (own.line, "keep one; one with the name of a preset's replaces that")
+                    }
+                    _ => (None, ""),
+                };
+                reader.fail(line.unwrap_or(schema_line), "", Problem::new(text, remedy));
             }
             return None;
         };

@@ -67,7 +67,8 @@ fn read_clickhouse(section: &Section<'_>) -> ClickHouseSink {
     check_url(section, &url, &["http://", "https://"], "http://127.0.0.1:8123");
     let table = section.text("table");
     let (database, name) = table.split_once('.').unwrap_or(("default", &table));
-    if !table.is_empty() && !(is_table_name(database) && is_table_name(name)) {
+    let is_name = is_table_name(database) && is_table_name(name);
+    if !table.is_empty() && !is_name {
         let text = format!("is {}, which is no table name", section.shown("table"));
         let remedy = "write database.table, such as \"benchmark.sensors_local\"";
         section.fail("table", Problem::new(text, remedy));

@@ -208,7 +208,7 @@ pub(super) fn check_url(section: &Section<'_>, url: &str, schemes: &[&str], exam
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let plain = !url.contains(|c: char| c.is_whitespace() || c.is_control() || "?#".contains(c));
     if host.is_empty() || host.starts_with(':') || !plain {
-        let text = format!("is {}, which is no such address", section.shown("url"));
+        let text = format!("is {}, which is no usable address", section.shown("url"));
         section.fail("url", Problem::new(text, format!("write {example:?}")));
     }
 }

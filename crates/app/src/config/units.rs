@@ -31,7 +31,7 @@ pub(super) fn parse_duration_ms(text: &str) -> Result<u64, Problem> {
 pub(super) fn parse_size_bytes(text: &str) -> Result<u64, Problem> {
     parse(text, &SIZE_UNITS).ok_or_else(|| {
         let remedy = match text.trim().parse::<u64>() {
-            Ok(number) => format!("add the unit, such as \"{number}KiB\""),
+            Ok(number) => format!("add the unit, such as \"{number}B\""),
             Err(_) => {
                 "write a whole number and B, KiB, MiB, GiB, KB, MB or GB, such as \"4KiB\"".into()
             }

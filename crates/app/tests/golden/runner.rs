@@ -30,9 +30,8 @@ impl Stored {
     pub(crate) fn ledger(&self) -> String {
         let ledger = self.record.as_ref().map_or(Ledger::default(), |record| record.ledger);
         let Ledger { messages, aggregated, open, late, rejected } = ledger;
-        format!(
-            "messages={messages} aggregated={aggregated} open={open} late={late} rejected={rejected}"
-        )
+        let folded = format!("messages={messages} aggregated={aggregated} open={open}");
+        format!("{folded} late={late} rejected={rejected}")
     }
 
     /// Returns the contents that do not depend on when they were written.
@@ -61,6 +60,8 @@ impl Stored {
         Ok(())
     }
 }
+
+const COMMIT_INTERVAL_MS: u64 = 1;
 
 /// What a lane is fed, in order.
 #[derive(Clone, Debug)]
@@ -143,7 +144,6 @@ struct Owner<'a> {
     columns: &'a [Column],
     key_count: usize,
     lane: Lane,
-    commit_interval_ms: u64,
     idle_timeout_ms: u64,
     now_ms: u64,
     crash_after: Option<usize>,
@@ -154,12 +154,13 @@ impl<'a> Owner<'a> {
     fn new(case: &'a Case, writer: u64, crash_after: Option<usize>) -> Owner<'a> {
         let mut config = case.config.lane(writer);
         config.rollup.source_partition = "0".into();
+        // A commit for every entry must not need so much time that the lane looks idle.
+        config.commit_interval_ms = COMMIT_INTERVAL_MS;
         Owner {
             columns: case.config.schema.columns(),
             key_count: case.config.schema.key_count(),
-            commit_interval_ms: config.commit_interval_ms,
             idle_timeout_ms: config.idle_timeout_ms,
-            lane: Lane::new(config, writer, false),
+            lane: Lane::new(config, writer, 0),
             now_ms: 0,
             crash_after,
             effect_count: 0,
@@ -171,22 +172,18 @@ impl<'a> Owner<'a> {
         let mut actions = Vec::new();
         self.lane.start(stored.record.clone(), self.now_ms, &mut actions);
         let cursor = stored.acknowledged;
-        let is_read = |feed: &&Feed| match feed {
+        let is_read = |feed: &Feed| match feed {
             Feed::Entry(entry) => cursor.is_some_and(|cursor| entry.position <= cursor),
-            Feed::Idle | Feed::End => cursor.is_some(),
+            Feed::Idle | Feed::End => false,
         };
-        // Commands before the first unread entry took place, and what follows it does so again.
-        let done = match feed.iter().rposition(|one| matches!(one, Feed::Entry(_)) && is_read(&one))
-        {
-            Some(last) => last + 1,
-            None => 0,
-        };
+        // Commands in front of the first unread entry took place; those behind it do so again.
+        let done = feed.iter().rposition(is_read).map_or(0, |last| last + 1);
         for one in &feed[done..] {
             match one {
                 Feed::Entry(entry) => {
                     self.lane.take(entry, self.now_ms, &mut actions);
                     if commits {
-                        self.pass(self.commit_interval_ms, &mut actions);
+                        self.pass(COMMIT_INTERVAL_MS, &mut actions);
                     }
                 }
                 Feed::Idle => self.pass(self.idle_timeout_ms, &mut actions),

@@ -104,6 +104,10 @@ impl Broker {
     }
 
     /// Returns what the session would get next.
+    ///
+    /// With `checks_roll_over` it notices messages that were jumped over at the end of a ledger,
+    /// which a lane cannot. It looks them up in the log; a real source has to ask the broker where
+    /// the cursor stood.
     pub(super) fn peek(&self, checks_roll_over: bool) -> Option<Next> {
         if !self.is_reading || self.active.is_none() {
             return None;

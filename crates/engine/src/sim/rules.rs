@@ -32,21 +32,3 @@ pub enum Rule {
     /// cannot see it, because it does not know where a ledger ends: the source has to.
     RollOverCheck,
 }
-
-impl Rule {
-    /// Every rule.
-    pub const ALL: [Rule; 12] = [
-        Rule::RowsBeforeRecord,
-        Rule::LettersBeforeRecord,
-        Rule::RecordBeforeAck,
-        Rule::AckBeforeResume,
-        Rule::RetryUntilSuccess,
-        Rule::Fence,
-        Rule::CountOnce,
-        Rule::ResumeAtOpenWindow,
-        Rule::RevisionCompare,
-        Rule::ConfirmedAbsence,
-        Rule::GapCheck,
-        Rule::RollOverCheck,
-    ];
-}

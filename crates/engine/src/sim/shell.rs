@@ -116,10 +116,10 @@ impl World {
         let worker = &mut self.workers[at];
         match delivery {
             Delivery::Assigned(session) => {
-                if !self.is_quiet && self.scenario.is_noisy && self.random.chance(80) {
-                    self.count("load failed");
+                if self.is_store_down() || self.fault(80, "load failed") {
                     return Ok(true);
                 }
+                let worker = &mut self.workers[at];
                 worker.inbox.pop_front();
                 worker.drop_unsent(&mut self.random);
                 worker.session = session;
@@ -159,15 +159,17 @@ impl World {
     }
 
     fn start_lane(&mut self, at: usize) {
-        let sought = self.workers[at].lane.as_ref().is_some_and(Lane::has_sought);
+        let seek_count = self.workers[at].lane.as_ref().map_or(0, Lane::seek_count);
         let record = self.load();
         let known = record.as_ref().map(|record| (record.ordinal, record.id.number));
-        let mut lane = Lane::new(self.scenario.lane.clone(), self.random.next() >> 1, sought);
+        let mut lane = Lane::new(self.scenario.lane.clone(), self.random.next() >> 1, seek_count);
         let worker = &mut self.workers[at];
         lane.start(record, self.now_ms, &mut worker.todo);
         worker.lane = Some(lane);
         let session = worker.session;
-        self.note(|| format!("w{at} starts in session {session} from {known:?}, sought {sought}"));
+        self.note(|| {
+            format!("w{at} starts in session {session} from {known:?}, {seek_count} seeks")
+        });
     }
 
     /// Reads the record as the store answers it.
@@ -332,6 +334,9 @@ impl World {
         &mut self,
         sending: &mut Sending,
     ) -> Result<Option<Result<(), StoreError>>, String> {
+        if self.is_store_down() {
+            return Ok(None);
+        }
         let is_unknown = if self.scenario.is_transactional {
             if self.is_fenced(&sending.commit) {
                 return Ok(Some(Err(StoreError::Fenced {

@@ -23,6 +23,8 @@ use crate::{
 pub(super) const WINDOW_MS: i64 = 10_000;
 /// When the first message is produced.
 const BEGIN_MS: i64 = 1_700_000_000_000;
+/// The first ledger of the log.
+const FIRST_LEDGER: u64 = 7;
 /// The code's largest valid value.
 const STATE_MAX: i64 = 9;
 /// The names of the devices.
@@ -58,6 +60,8 @@ pub(super) struct Scenario {
     pub(super) step_count: usize,
     /// How often something happens to a process or the broker.
     pub(super) turmoil_per_mille: u64,
+    /// The same for the first steps.
+    pub(super) early_turmoil_per_mille: u64,
     /// Whether acknowledged ledgers are kept.
     pub(super) has_retention: bool,
     /// Whether the store fails.
@@ -100,6 +104,7 @@ impl Scenario {
             is_transactional: random.chance(400),
             worker_count: random.pick(&[2, 3]),
             step_count: random.pick(&[400, 1_200, 3_500]),
+            early_turmoil_per_mille: random.pick(&[0, 100, 200]),
             turmoil_per_mille: random.pick(&[5, 20, 60]),
             has_retention: random.chance(400),
             is_noisy: random.chance(800),
@@ -136,7 +141,7 @@ pub(super) struct Producer {
 
 impl Producer {
     pub(super) fn new() -> Producer {
-        Producer { clock_ms: BEGIN_MS, next: Position::new(7, 0, 0) }
+        Producer { clock_ms: BEGIN_MS, next: Position::new(FIRST_LEDGER, 0, 0) }
     }
 
     /// Makes the next entry of the log and what it means.
@@ -150,7 +155,9 @@ impl Producer {
         }
         let position = self.next;
         self.next.offset += 1;
-        let is_large = scenario.has_large_entries && random.chance(15);
+        // Also at the beginning, where no window is open yet.
+        let large_per_mille = if position.segment == FIRST_LEDGER { 250 } else { 15 };
+        let is_large = scenario.has_large_entries && random.chance(large_per_mille);
         let count = match random.below(1000) {
             0..40 => 0,
             _ if is_large => 250 + random.below(2_000),
@@ -165,7 +172,7 @@ impl Producer {
         let mut truths = Vec::with_capacity(count);
         let mut buffer = String::new();
         // A producer gone mad: commits are cut inside of its entries.
-        let rejected_per_mille = if is_large { random.pick(&[100, 950]) } else { 100 };
+        let rejected_per_mille = if is_large { random.pick(&[100, 950, 1_000]) } else { 100 };
         for index in 0..count {
             let position = Position { index: index as u32, ..position };
             let step_ms = random.pick(&[0, 400, 1_000, 2_000, 4_000]);

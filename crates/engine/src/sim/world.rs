@@ -17,6 +17,9 @@ use crate::{port::Continuity, record::CommitRecord};
 /// Entries that a source delivers ahead of the lane.
 const INBOX_MAX: usize = 6;
 
+/// Messages that make the beginning of a log.
+const EARLY_MESSAGES: usize = 20;
+
 /// What happened, as text and as one number.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -52,6 +55,7 @@ pub(super) struct World {
     /// Revocations that have not reached their worker yet.
     notices: Vec<(usize, u64)>,
     pub(super) now_ms: u64,
+    store_down_until_ms: u64,
     /// No faults any more; a lane that stops now has a reason that counts.
     pub(super) is_quiet: bool,
     /// The input was told to have ended.
@@ -82,6 +86,9 @@ impl World {
             ) => scenario.is_transactional = false,
             _ => {}
         }
+        // A store that is down at the start lets several lanes believe they are the first.
+        let is_down = scenario.is_noisy && random.chance(250);
+        let store_down_until_ms = if is_down { random.next() % 30_000 } else { 0 };
         let store = SimStore::new(scenario.is_transactional, broken != Some(Rule::RevisionCompare));
         let trace =
             Trace { lines: VecDeque::new(), digest: 0xcbf2_9ce4_8422_2325, lines_max: trace_lines };
@@ -95,6 +102,7 @@ impl World {
             limbo: Vec::new(),
             notices: Vec::new(),
             now_ms: 0,
+            store_down_until_ms,
             is_quiet: false,
             has_ended: false,
             needed_from: 0,
@@ -151,13 +159,18 @@ impl World {
     pub(super) fn step(&mut self) -> Result<(), String> {
         self.now_ms += self.random.next() % 300;
         let worker = self.random.below(self.workers.len());
-        if self.random.chance(self.scenario.turmoil_per_mille) {
-            match self.random.below(10) {
+        let turmoil_per_mille = match self.reference.messages.len() {
+            0..EARLY_MESSAGES => self.scenario.early_turmoil_per_mille,
+            _ => self.scenario.turmoil_per_mille,
+        };
+        if self.random.chance(turmoil_per_mille) {
+            match self.random.below(11) {
                 0..3 => self.move_ownership(),
                 3..5 => self.crash(worker),
                 5 => self.crash_broker(),
                 6 => self.drain(worker),
                 7 => self.redeliver(),
+                8 => self.lose_store(),
                 _ => self.trim(),
             }
             return Ok(());
@@ -173,7 +186,18 @@ impl World {
                 Some(owner) => self.work(owner).map(drop)?,
                 None => self.move_ownership(),
             },
-            _ => self.work(worker).map(drop)?,
+            800..990 => self.work(worker).map(drop)?,
+            _ => self.burst(worker)?,
+        }
+        Ok(())
+    }
+
+    /// Lets one process run while all others stand still.
+    fn burst(&mut self, worker: usize) -> Result<(), String> {
+        for _ in 0..self.random.below(80) {
+            if !self.work(worker)? {
+                break;
+            }
         }
         Ok(())
     }
@@ -236,6 +260,20 @@ impl World {
         }
         self.workers.iter_mut().for_each(|worker| worker.is_connected = false);
         self.note(|| format!("broker crashes, cursor #{before} becomes #{mark}"));
+    }
+
+    /// Makes the store fail for everybody for a while.
+    fn lose_store(&mut self) {
+        if self.scenario.is_noisy {
+            self.count("store down");
+            self.store_down_until_ms = self.now_ms + self.random.next() % 20_000;
+            self.note(|| "store down".to_owned());
+        }
+    }
+
+    /// Returns whether the store answers nobody at present.
+    pub(super) fn is_store_down(&self) -> bool {
+        !self.is_quiet && self.now_ms < self.store_down_until_ms
     }
 
     /// Delivers again, in the same session, what is not acknowledged.

@@ -58,8 +58,8 @@ proptest! {
         let mut merged = window(&scenario);
         for share in 0..5 {
             let in_share = |at: &usize| shares[*at] == share;
-            let log: Vec<Sent> =
-                (0..scenario.log.len()).filter(in_share).map(|at| scenario.log[at].clone()).collect();
+            let kept_here = (0..scenario.log.len()).filter(in_share);
+            let log: Vec<Sent> = kept_here.map(|at| scenario.log[at].clone()).collect();
             if share == 0 && kept {
                 fold(&mut merged, &scenario, &plan, &log, 99);
                 continue;
@@ -217,16 +217,46 @@ fn counts_beyond_32_bits_are_refused() {
     assert_eq!(state[count_at], 1);
     state.splice(count_at..=count_at, [0xff, 0xff, 0xff, 0xff, 0x03]);
     for _ in 0..4 {
-        partial::merge(&mut one, grid, &plan, &state).expect("four quarters fit, but for one");
-        if one.message_count() > u64::from(u32::MAX) - (1 << 30) {
-            break;
-        }
+        partial::merge(&mut one, grid, &plan, &state).expect("four quarters fit");
     }
     let error = partial::merge(&mut one, grid, &plan, &state).expect_err("one quarter too many");
     assert_eq!(error.problem, "more messages than a device-window can count");
+    assert_eq!(one.message_count(), u64::from(u32::MAX) - 2);
+    for _ in 0..2 {
+        assert!(one.fold(&plan, &FixedState::with_seed(0), 1, &block.message(0)));
+    }
+    assert!(!one.fold(&plan, &FixedState::with_seed(0), 1, &block.message(0)), "full");
     let lineage = Lineage { pipeline: PIPELINE, source_partition: PARTITION, revision: 1 };
     let mut pieces = Vec::new();
     one.emit(&plan, lineage, 10, &mut pieces);
     let count = Owned::UInt(one.message_count());
     assert!(rows(&schema, &pieces[0])[0].contains(&count));
+}
+
+proptest! {
+    #![proptest_config(cases(150, 14))]
+
+    #[test]
+    fn merging_into_an_emitted_window_emits_the_changed_rows_alone(
+        scenario in one_window(40),
+        cut in any::<Index>(),
+    ) {
+        let plan = Plan::new(scenario.schema.clone());
+        let (early, later) = scenario.log.split_at(cut.index(scenario.log.len()));
+        let (mut whole, mut merged, mut part) =
+            (window(&scenario), window(&scenario), window(&scenario));
+        fold(&mut whole, &scenario, &plan, &scenario.log, 1);
+        fold(&mut merged, &scenario, &plan, early, 2);
+        fold(&mut part, &scenario, &plan, later, 3);
+        emitted(&mut merged, &scenario, &plan);
+        for state in partial::encode(&part, &plan) {
+            partial::merge(&mut merged, grid(&scenario.rules), &plan, &state).expect("our own");
+        }
+        let key = |row: &Row| row[..=scenario.schema.key_count()].to_vec();
+        let changed: Vec<Row> = emitted(&mut part, &scenario, &plan).0.iter().map(key).collect();
+        let mut expected = emitted(&mut whole, &scenario, &plan).0;
+        expected.retain(|row| changed.contains(&key(row)));
+        prop_assert_eq!(expected, emitted(&mut merged, &scenario, &plan).0);
+        prop_assert!(emitted(&mut merged, &scenario, &plan).0.is_empty());
+    }
 }

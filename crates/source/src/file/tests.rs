@@ -1,3 +1,5 @@
+//! Positions, bounds and errors of files as a source.
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use tidemill_engine::port::{Entry, Source as _, SourceEvent};

@@ -9,8 +9,9 @@ const FIRST_PERMITS: u32 = 1_000;
 pub(super) struct Flow {
     messages_max: u32,
     bytes_max: u64,
-    /// Granted and not used.
-    granted: u32,
+    /// Granted and not used, as the broker counts: it sends whole entries, so the last one may
+    /// take more than there was, and what it took too much is missing from the next grant.
+    granted: i64,
     /// Delivered and not processed.
     waiting: u32,
     /// Bytes of a message, a moving mean; 0 before the first entry.
@@ -34,8 +35,7 @@ impl Flow {
     }
 
     pub(super) fn delivered(&mut self, permits: u32, bytes: usize) {
-        // The last entry may take more permits than there were.
-        self.granted = self.granted.saturating_sub(permits);
+        self.granted -= i64::from(permits);
         self.waiting = self.waiting.saturating_add(permits);
         let mean = bytes as u64 / u64::from(permits.max(1));
         self.message_bytes =
@@ -54,13 +54,14 @@ impl Flow {
             let by_bytes = self.bytes_max / self.message_bytes.max(1);
             u32::try_from(by_bytes).unwrap_or(u32::MAX).clamp(1, self.messages_max)
         };
-        let missing = target.saturating_sub(self.granted.saturating_add(self.waiting));
+        let missing = i64::from(target) - self.granted - i64::from(self.waiting);
         // Few large grants, but never none while nothing is on its way.
-        if missing == 0 || (missing < target / 4 && self.granted > 0) {
+        if missing <= 0 || (missing < i64::from(target / 4) && self.granted > 0) {
             return 0;
         }
-        self.granted += missing;
-        missing
+        let permits = u32::try_from(missing).unwrap_or(u32::MAX);
+        self.granted += i64::from(permits);
+        permits
     }
 }
 
@@ -83,6 +84,24 @@ mod tests {
         small.grant();
         small.delivered(1_000, 10_000);
         assert_eq!(small.grant(), 4_000);
+    }
+
+    #[test]
+    fn broker_that_sends_whole_entries_never_runs_dry() {
+        let mut flow = Flow::new(1_000, 1 << 30);
+        let mut at_broker = i64::from(flow.grant());
+        for round in 0..1_000 {
+            assert!(at_broker > 0, "the broker waits for permits and nobody grants any");
+            let mut waiting = 0;
+            while at_broker > 0 {
+                let messages = 300 + (round * 37 + waiting) % 700;
+                flow.delivered(messages, messages as usize * 500);
+                waiting += messages;
+                at_broker += i64::from(flow.grant()) - i64::from(messages);
+            }
+            flow.processed(waiting);
+            at_broker += i64::from(flow.grant());
+        }
     }
 
     #[test]

@@ -1,0 +1,312 @@
+//! A job under test: its configuration, its processes one after the other (or two at once), its
+//! store, and the proof that the store holds exactly what it should.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{TIDEMILL, services, topic, topic::Topic, until};
+
+/// Where a job stores.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// A file of its own.
+    Embedded,
+    /// A database of its own on a server: the address to look into it, and the address that the
+    /// job gets.
+    ClickHouse { url: String, job_url: String },
+}
+
+impl Store {
+    /// A server by its address.
+    pub(crate) fn server(url: &str) -> Store {
+        Store::ClickHouse { url: url.to_owned(), job_url: url.to_owned() }
+    }
+}
+
+/// A job that reads a topic into a store of its own.
+pub(crate) struct Job<'t> {
+    name: String,
+    topic: &'t Topic,
+    store: Store,
+    /// Lines of the configuration: what tests set beside the usual.
+    pub(crate) pipeline_lines: String,
+    pub(crate) limits_lines: String,
+    directory: TempDir,
+}
+
+impl Job<'_> {
+    /// Prepares a job; nothing runs yet.
+    pub(crate) fn new<'t>(name: &str, topic: &'t Topic, store: Store) -> Job<'t> {
+        let job = Job {
+            name: name.to_owned(),
+            topic,
+            store,
+            pipeline_lines: "commit_interval = \"1s\"\n".to_owned(),
+            limits_lines: String::new(),
+            directory: tempfile::tempdir().expect("a temporary folder"),
+        };
+        if let Store::ClickHouse { url, .. } = &job.store {
+            let query = format!("DROP DATABASE IF EXISTS {}", job.database());
+            services::ask(url, &query).expect("the server answers");
+        }
+        job
+    }
+
+    fn database(&self) -> String {
+        format!("e2e_{}", self.name)
+    }
+
+    /// The file of the embedded store.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("rows.db")
+    }
+
+    /// The table's name.
+    pub(crate) fn table(&self) -> String {
+        match &self.store {
+            Store::Embedded => "sensors".to_owned(),
+            Store::ClickHouse { .. } => format!("{}.sensors_local", self.database()),
+        }
+    }
+
+    /// Writes the configuration and returns where it is.
+    pub(crate) fn config(&self, replica: &str, job_url: Option<&str>) -> PathBuf {
+        let sink = match &self.store {
+            Store::Embedded => {
+                format!("[sink.embedded]\npath = {:?}\ntable = \"sensors\"", self.path())
+            }
+            Store::ClickHouse { url, .. } => format!(
+                "[sink.clickhouse]\nurl = \"{}\"\ntable = \"{}\"",
+                job_url.unwrap_or(url),
+                self.table()
+            ),
+        };
+        let (broker, topic, name) = (&services::broker().url, &self.topic.name, &self.name);
+        let (pipeline, limits) = (&self.pipeline_lines, &self.limits_lines);
+        let text = format!(
+            r#"[pipeline]
+name = "sensors"
+{pipeline}
+[source.pulsar]
+url = "{broker}"
+topic = "{topic}"
+subscription = "{name}"
+consumer_name = "{replica}"
+
+[schema]
+preset = "sensor"
+
+{sink}
+
+[http]
+enabled = false
+
+[limits]
+queue_bytes_max = "4MiB"
+{limits}
+"#
+        );
+        let path = self.directory.path().join(format!("{replica}.toml"));
+        fs::write(&path, text).expect("the configuration is written");
+        path
+    }
+
+    /// Starts a process of the job.
+    pub(crate) fn start(&self) -> Run {
+        self.start_replica("a")
+    }
+
+    /// Starts a process of the job with a consumer name of its own.
+    pub(crate) fn start_replica(&self, replica: &str) -> Run {
+        let job_url = match &self.store {
+            Store::Embedded => None,
+            Store::ClickHouse { job_url, .. } => Some(job_url.as_str()),
+        };
+        let config = self.config(replica, job_url);
+        let number = self.logs().len();
+        let log = self.directory.path().join(format!("{number:02}-{replica}.log"));
+        Run::start(&[Path::new("run"), &config], &log)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.directory.path()).expect("folder of the job");
+        let files = files.map(|file| file.expect("file of the job").path());
+        let mut logs: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+        logs.sort();
+        logs
+    }
+
+    /// What all processes of the job logged.
+    pub(crate) fn logged(&self) -> String {
+        let texts = self.logs().into_iter().map(|path| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            format!("--- {}\n{text}", path.display())
+        });
+        texts.collect()
+    }
+
+    /// How many messages the durable records cover.
+    pub(crate) fn processed(&self) -> u64 {
+        match &self.store {
+            Store::Embedded => {
+                let query = "SELECT sum(messages) FROM sensors_commits";
+                let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+                // No file or no table yet: nothing is processed.
+                let opened = rusqlite::Connection::open_with_flags(self.path(), flags);
+                let sum: Option<i64> = opened
+                    .and_then(|connection| connection.query_row(query, [], |row| row.get(0)))
+                    .unwrap_or_default();
+                sum.unwrap_or(0) as u64
+            }
+            Store::ClickHouse { url, .. } => {
+                let query = format!(
+                    "SELECT sum(m) FROM (SELECT max(messages) AS m FROM {}_commits \
+                     GROUP BY partition)",
+                    self.table()
+                );
+                let answer = services::ask(url, &query);
+                answer.ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Waits until something is committed but not all; returns how much.
+    pub(crate) fn until_under_way(&self, run: &mut Run) -> u64 {
+        let processed = until("a first commit", || {
+            run.must_run();
+            Some(self.processed()).filter(|count| *count > 0)
+        });
+        println!("{}: {processed} of {} messages are committed", self.name, self.topic.messages);
+        assert!(processed < self.topic.messages, "the job is ahead of the test");
+        processed
+    }
+
+    /// Waits until the records cover all messages of the topic.
+    pub(crate) fn until_done(&self, runs: &mut [&mut Run]) {
+        until("all messages are committed", || {
+            runs.iter_mut().for_each(|run| run.must_run());
+            let processed = self.processed();
+            assert!(processed <= self.topic.messages, "{processed} messages");
+            (processed == self.topic.messages).then_some(())
+        });
+    }
+
+    /// Runs `tidemill verify`; returns its exit status and what it printed.
+    pub(crate) fn verify(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(TIDEMILL);
+        command.arg("verify").arg(self.config("verify", None));
+        let output = command.output().expect("tidemill can be run");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Runs the oracle's comparison; returns whether all is equal, and what it printed.
+    pub(crate) fn compare(&self) -> (bool, String) {
+        let mut command = topic::oracle("compare");
+        command.arg("--expected").arg(self.topic.expected());
+        command.args(["--pipeline", "sensors", "--table", &self.table()]);
+        match &self.store {
+            Store::Embedded => command.arg("--sqlite").arg(self.path()),
+            Store::ClickHouse { url, .. } => command.args(["--clickhouse", url]),
+        };
+        topic::run(command)
+    }
+
+    /// The proof: the ledger balances against store and broker, and all rows and letters are
+    /// those of the oracle, bit for bit.
+    pub(crate) fn prove(&self) {
+        let (equal, said) = self.compare();
+        print!("{}: {said}", self.name);
+        assert!(equal, "{}: {said}", self.name);
+        let (status, said) = self.verify();
+        assert_eq!(status, Some(0), "{}: {said}", self.name);
+        assert_eq!(said.matches("proved").count(), topic::PARTITIONS as usize, "{said}");
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("job {}:\n{}", self.name, self.logged());
+        }
+    }
+}
+
+/// A process of tidemill; it is killed when dropped.
+pub(crate) struct Run {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Run {
+    /// Starts tidemill; what it writes goes to `log`.
+    pub(crate) fn start(arguments: &[&Path], log: &Path) -> Run {
+        let file = File::create(log).expect("a log file");
+        let child = Command::new(TIDEMILL)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a log file"))
+            .stderr(file)
+            .spawn()
+            .expect("tidemill can be run");
+        Run { child, log: log.to_owned() }
+    }
+
+    /// Returns what it has written so far.
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has written a text.
+    pub(crate) fn until_logged(&mut self, text: &str) {
+        until(text, || {
+            self.must_run();
+            self.logged().contains(text).then_some(())
+        });
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn must_run(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            panic!("tidemill has ended with {status}:\n{}", self.logged());
+        }
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill can be run");
+        assert!(sent.success(), "SIG{name} to {pid}");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn until_ended(&mut self) -> ExitStatus {
+        until("its end", || self.child.try_wait().expect("a child can be waited for"))
+    }
+
+    /// Asks it to end, and expects that it ends well.
+    pub(crate) fn terminate(&mut self) {
+        self.signal("TERM");
+        let status = self.until_ended();
+        assert!(status.success(), "{status}:\n{}", self.logged());
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -45,7 +45,7 @@ fn every_dependency_has_an_accepted_licence() {
         .collect();
     assert!(
         offenders.is_empty(),
-        "\nno accepted licence, replace the package or justify its licence in tests/licences.rs:\n{}",
+        "\nno accepted licence; replace the package, or add the licence to tests/licences.rs:\n{}",
         offenders.join("\n")
     );
 }

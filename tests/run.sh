@@ -7,7 +7,16 @@ work=$root/target/services
 mkdir -p "$work"
 
 say() { printf '\n== %s\n' "$*"; }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Below the ports of outgoing connections: a client that tries a stopped server again and again would
+# else be connected to itself one day and keep the server's port taken.
+free_port() { python3 -c '
+import random, socket
+while True:
+    port = random.randrange(20000, 32000)
+    try: socket.socket().bind(("127.0.0.1", port))
+    except OSError: continue
+    print(port)
+    break'; }
 
 stop_services() {
   status=$?

@@ -97,9 +97,10 @@ fn run(script: &Path, command: &str, options: &[String]) {
     assert!(output.status.success(), "{command}: {errors}");
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, below those of outgoing connections: a client that tries a
+/// killed broker again and again would else be connected to itself one day.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
+    let first = 20_000 + std::process::id() as u16 % 1_000 * 12;
+    let mut free = (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    std::array::from_fn(|_| free.next().expect("a free port"))
 }

@@ -24,7 +24,7 @@ fn two_million_messages_give_the_rows_of_the_oracle_in_every_store() {
         let started_at = Instant::now();
         let mut run = job.start();
         job.until_done(&mut [&mut run]);
-        println!("{name}: {:.1} s", started_at.elapsed().as_secs_f64());
+        eprintln!("{name}: {:.1} s", started_at.elapsed().as_secs_f64());
         run.terminate();
         job.prove();
         assert!(!job.logged().contains(" WARN "), "an undisturbed run warns of nothing");

@@ -212,9 +212,12 @@ fn names(dialect: Dialect, columns: &[Column]) -> String {
     names.join(", ")
 }
 
-/// Keeps, of each lane, the record with the greatest revision, then commit number.
+/// Keeps, of each lane, the record that is furthest: by revision, then by the windows it calls
+/// closed (the end of an input closes windows without a further message), then commit number.
 pub(crate) fn newest_per_lane(mut records: Vec<CommitRecord>) -> Vec<CommitRecord> {
-    let rank = |record: &CommitRecord| (record.revision(), record.id.number, record.id.writer);
+    let rank = |record: &CommitRecord| {
+        (record.revision(), record.closed_until_ms, record.id.number, record.id.writer)
+    };
     records.sort_by(|a, b| a.lane.cmp(&b.lane).then(rank(b).cmp(&rank(a))));
     records.dedup_by(|later, first| later.lane == first.lane);
     records

@@ -36,29 +36,39 @@ pub(crate) struct Job<'t> {
     /// Lines of the configuration: what tests set beside the usual.
     pub(crate) pipeline_lines: String,
     pub(crate) limits_lines: String,
+    /// How much of a partition may be read ahead.
+    pub(crate) queue_bytes_max: &'static str,
+    /// Options of `tidemill run`.
+    pub(crate) run_options: Vec<&'static str>,
+    database: String,
     directory: TempDir,
 }
 
 impl Job<'_> {
     /// Prepares a job; nothing runs yet.
     pub(crate) fn new<'t>(name: &str, topic: &'t Topic, store: Store) -> Job<'t> {
-        let job = Job {
+        let mut job = Job {
             name: name.to_owned(),
             topic,
             store,
             pipeline_lines: "commit_interval = \"1s\"\n".to_owned(),
             limits_lines: String::new(),
+            queue_bytes_max: "4MiB",
+            run_options: Vec::new(),
+            database: String::new(),
             directory: tempfile::tempdir().expect("a temporary folder"),
         };
-        if let Store::ClickHouse { url, .. } = &job.store {
-            let query = format!("DROP DATABASE IF EXISTS {}", job.database());
-            services::ask(url, &query).expect("the server answers");
-        }
+        job.use_database(&format!("e2e_{name}"));
         job
     }
 
-    fn database(&self) -> String {
-        format!("e2e_{}", self.name)
+    /// Stores into a database of that name, on a server that has none yet.
+    pub(crate) fn use_database(&mut self, name: &str) {
+        self.database = name.to_owned();
+        if let Store::ClickHouse { url, .. } = &self.store {
+            let query = format!("DROP DATABASE IF EXISTS {name}");
+            services::ask(url, &query).expect("the server answers");
+        }
     }
 
     /// The file of the embedded store.
@@ -70,7 +80,7 @@ impl Job<'_> {
     pub(crate) fn table(&self) -> String {
         match &self.store {
             Store::Embedded => "sensors".to_owned(),
-            Store::ClickHouse { .. } => format!("{}.sensors_local", self.database()),
+            Store::ClickHouse { .. } => format!("{}.sensors_local", self.database),
         }
     }
 
@@ -88,6 +98,7 @@ impl Job<'_> {
         };
         let (broker, topic, name) = (&services::broker().url, &self.topic.name, &self.name);
         let (pipeline, limits) = (&self.pipeline_lines, &self.limits_lines);
+        let queue = self.queue_bytes_max;
         let text = format!(
             r#"[pipeline]
 name = "sensors"
@@ -107,7 +118,7 @@ preset = "sensor"
 enabled = false
 
 [limits]
-queue_bytes_max = "4MiB"
+queue_bytes_max = "{queue}"
 {limits}
 "#
         );
@@ -130,7 +141,10 @@ queue_bytes_max = "4MiB"
         let config = self.config(replica, job_url);
         let number = self.logs().len();
         let log = self.directory.path().join(format!("{number:02}-{replica}.log"));
-        Run::start(&[Path::new("run"), &config], &log)
+        let options = self.run_options.iter().map(Path::new);
+        let arguments: Vec<&Path> =
+            [Path::new("run"), &config].into_iter().chain(options).collect();
+        Run::start(&arguments, &log)
     }
 
     fn logs(&self) -> Vec<PathBuf> {
@@ -176,13 +190,14 @@ queue_bytes_max = "4MiB"
         }
     }
 
-    /// Waits until something is committed but not all; returns how much.
+    /// Waits until more is committed, but not all; returns how much.
     pub(crate) fn until_under_way(&self, run: &mut Run) -> u64 {
-        let processed = until("a first commit", || {
+        let before = self.processed();
+        let processed = until("a commit", || {
             run.must_run();
-            Some(self.processed()).filter(|count| *count > 0)
+            Some(self.processed()).filter(|count| *count > before)
         });
-        println!("{}: {processed} of {} messages are committed", self.name, self.topic.messages);
+        eprintln!("{}: {processed} of {} messages are committed", self.name, self.topic.messages);
         assert!(processed < self.topic.messages, "the job is ahead of the test");
         processed
     }
@@ -222,7 +237,7 @@ queue_bytes_max = "4MiB"
     /// those of the oracle, bit for bit.
     pub(crate) fn prove(&self) {
         let (equal, said) = self.compare();
-        print!("{}: {said}", self.name);
+        eprint!("{}: {said}", self.name);
         assert!(equal, "{}: {said}", self.name);
         let (status, said) = self.verify();
         assert_eq!(status, Some(0), "{}: {said}", self.name);

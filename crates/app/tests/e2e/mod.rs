@@ -52,7 +52,7 @@ impl Random {
     pub(crate) fn new() -> Random {
         let seed = std::env::var("TIDEMILL_E2E_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or(20_260_727);
-        println!("TIDEMILL_E2E_SEED={seed}");
+        eprintln!("TIDEMILL_E2E_SEED={seed}");
         Random(seed)
     }
 

@@ -67,8 +67,7 @@ fn serve(client: &TcpStream, server: &str, cuts: &[Cut], done: &AtomicUsize) {
     let mut buffer = vec![0; 1 << 12];
     let mut sent = 0;
     let (mut reader, mut writer) = (client, &upstream);
-    loop {
-        let Ok(count @ 1..) = reader.read(&mut buffer) else { break };
+    while let Ok(count @ 1..) = reader.read(&mut buffer) {
         let insert = buffer[..count].windows(6).any(|text| text == b"INSERT");
         if insert {
             sent = 0;

@@ -9,7 +9,7 @@ mod pulsar;
 
 use std::{path::Path, process::Command, sync::OnceLock};
 
-pub(crate) use self::clickhouse::{ClickHouse, free_ports};
+pub(crate) use self::clickhouse::ClickHouse;
 use self::pulsar::Pulsar;
 use super::root;
 

@@ -87,7 +87,7 @@ impl Topic {
             .output()
             .expect("tidemill can be run");
         let said = String::from_utf8_lossy(&output.stdout);
-        println!("{}: {}", self.name, said.trim_end());
+        eprintln!("{}: {}", self.name, said.trim_end());
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "generate: {said}{errors}");
         assert!(said.contains(&format!("confirmed {} messages, 0", content.messages)), "{said}");
@@ -164,7 +164,7 @@ impl Topic {
             command.arg(option).arg(path);
         }
         let (ended_well, said) = run(command);
-        print!("{said}");
+        eprint!("{said}");
         assert!(ended_well, "the oracle: {said}");
         // Half a gigabyte that nobody needs any more.
         std::fs::remove_dir_all(logs).expect("folder of logs");

@@ -1,0 +1,275 @@
+//! The commands as a user meets them: what they print, how they end, what they say is wrong.
+
+mod e2e;
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Instant,
+};
+
+use e2e::{TIDEMILL, alone, job::Run, until};
+use tempfile::TempDir;
+
+/// Messages of the file that most tests read: two minutes and a half of ten devices.
+const MESSAGES: usize = 15_000;
+
+/// A folder with a file of messages, configurations and stores.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place { directory: tempfile::tempdir().expect("a temporary folder") };
+        let output = Command::new(TIDEMILL)
+            .args(["generate", "--messages", &MESSAGES.to_string(), "--rate", "100"])
+            .args(["--devices", "10", "--late-ratio", "0.001", "--malformed-ratio", "0.001"])
+            .arg("--out")
+            .arg(place.path("messages.ndjson"))
+            .output()
+            .expect("tidemill can be run");
+        assert!(output.status.success(), "{output:?}");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a configuration that reads the file into a sink.
+    fn config(&self, sink: &str) -> PathBuf {
+        let source = format!("[source.file]\npaths = [{:?}]", self.path("messages.ndjson"));
+        self.config_of(&source, sink, "enabled = false")
+    }
+
+    fn config_of(&self, source: &str, sink: &str, http: &str) -> PathBuf {
+        let text = format!(
+            "[pipeline]\nname = \"cli\"\n{source}\n[schema]\npreset = \"sensor\"\n{sink}\n\
+             [http]\n{http}\n"
+        );
+        let path = self.path("tidemill.toml");
+        fs::write(&path, text).expect("the configuration is written");
+        path
+    }
+
+    fn embedded(&self) -> String {
+        format!("[sink.embedded]\npath = {:?}\ntable = \"sensors\"", self.path("rows.db"))
+    }
+}
+
+/// Runs a command on a configuration to its end.
+fn tidemill(command: &str, config: &Path, more: &[&str]) -> Output {
+    let mut process = Command::new(TIDEMILL);
+    process.arg(command).arg(config).args(more).output().expect("tidemill can be run")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn check_and_run_name_the_nearest_key() {
+    let place = Place::new();
+    let config = place.config(&place.embedded());
+    let good = tidemill("check", &config, &[]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).contains("ok: pipeline \"cli\", source file, sink embedded"));
+    let bad = fs::read_to_string(&config)
+        .expect("the configuration")
+        .replace("[http]\n", "[http]\nlisen = 1\n");
+    fs::write(&config, bad).expect("the configuration is written");
+    for command in ["check", "run"] {
+        let output = tidemill(command, &config, &[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {said}");
+        let expected = "key \"http.lisen\" is unknown; did you mean \"http.listen\"?";
+        assert!(said.contains(expected) && said.contains("tidemill.toml:"), "{command}: {said}");
+    }
+    assert!(!place.path("rows.db").exists(), "nothing is made of a wrong configuration");
+}
+
+#[test]
+fn busy_port_ends_a_run_and_only_warns_in_the_demo() {
+    let _alone = alone();
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let source = format!("[source.file]\npaths = [{:?}]", place.path("messages.ndjson"));
+    let http = format!("listen = \"{address}\"");
+    let config = place.config_of(&source, &place.embedded(), &http);
+    let output = tidemill("run", &config, &[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("http.listen = \"{address}\"")), "{said}");
+    assert!(said.contains("write another address"), "{said}");
+    // The demo has the default address; it is taken by us or by somebody else.
+    let _taken = TcpListener::bind("127.0.0.1:8787");
+    let demo = Command::new(TIDEMILL)
+        .args(["demo", "--for", "1s", "--rate", "1000", "--path"])
+        .arg(place.path("demo.db"))
+        .output()
+        .expect("tidemill can be run");
+    let said = text(&demo.stderr);
+    assert_eq!(demo.status.code(), Some(0), "{said}");
+    assert!(said.contains("WARN") && said.contains("no http endpoint"), "{said}");
+}
+
+#[test]
+fn health_readiness_and_metrics_answer() {
+    let place = Place::new();
+    let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
+    let config = place.config_of(source, &place.embedded(), "listen = \"127.0.0.1:0\"");
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("window closed");
+    let logged = run.logged();
+    let address = logged.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.unwrap_or_else(|| panic!("no address in {logged}"));
+    let get = |path: &str| {
+        let answer = ureq::get(&format!("http://{address}{path}")).call();
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        answer.into_body().read_to_string().expect("a text")
+    };
+    assert_eq!(get("/healthz"), "ok\n");
+    until("readiness", || get("/readyz").starts_with("ready, 1 lanes").then_some(()));
+    let value = |metrics: &str, name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.split([' ', '{']).next() == Some(name));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+    };
+    until("two minutes in the metrics", || {
+        let metrics = get("/metrics");
+        let rows = value(&metrics, "tidemill_rows_total");
+        let messages = value(&metrics, "tidemill_messages_total");
+        (rows >= 1_000.0 && messages >= 100_000.0).then_some(())
+    });
+    run.terminate();
+}
+
+#[test]
+fn second_interrupt_ends_at_once() {
+    let place = Place::new();
+    let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
+    let sink = format!("{}\nbusy_timeout = \"1m\"", place.embedded());
+    let config = place.config_of(source, &sink, "enabled = false");
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("window closed");
+    // Somebody holds the file, so the drain cannot end.
+    let other = rusqlite::Connection::open(place.path("rows.db")).expect("the store's file");
+    until("the lock", || other.execute_batch("BEGIN IMMEDIATE").ok());
+    run.signal("INT");
+    run.until_logged("draining");
+    run.must_run();
+    let second_at = Instant::now();
+    run.signal("INT");
+    let status = run.until_ended();
+    assert_eq!(status.code(), Some(130), "{}", run.logged());
+    assert!(second_at.elapsed().as_secs_f64() < 2.0, "{:?}", second_at.elapsed());
+}
+
+#[test]
+fn demo_shows_what_came_of_it() {
+    let _alone = alone();
+    let place = Place::new();
+    let path = place.path("demo.db");
+    let demo = Command::new(TIDEMILL)
+        .args(["demo", "--for", "5s", "--path"])
+        .arg(&path)
+        .output()
+        .expect("tidemill can be run");
+    let (said, logged) = (text(&demo.stdout), text(&demo.stderr));
+    assert_eq!(demo.status.code(), Some(0), "{said}{logged}");
+    for part in ["messages/s\n", "rows/s, ", " % fewer writes", "The last rows of sensor_001"] {
+        assert!(said.contains(part), "{part:?}: {said}{logged}");
+    }
+    assert!(said.contains("proved") && !said.contains("DIFFERENCE"), "{said}");
+    assert!(said.contains(&format!("sqlite3 {}", path.display())), "{said}");
+    let line = said.lines().find(|line| line.ends_with("fewer writes")).expect("checked above");
+    let percent = line
+        .split([' ', ','])
+        .find_map(|word| word.parse::<f64>().ok().filter(|p| *p > 90.0 && *p < 100.0));
+    assert!(percent.is_some(), "a reduction like that of the sensor job: {line}");
+    let rows: i64 = rusqlite::Connection::open(&path)
+        .and_then(|store| store.query_row("SELECT count(*) FROM sensors", [], |row| row.get(0)))
+        .expect("the demo's file can be looked into");
+    assert!(line.starts_with(&format!("{rows} rows:")), "{rows}: {line}");
+}
+
+#[test]
+fn query_prints_rows_and_dead_letters() {
+    let place = Place::new();
+    let config = place.config(&place.embedded());
+    let run = tidemill("run", &config, &[]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let columns = "time,device_id,record_count,temperature";
+    let options = ["--device", "sensor_003", "--columns", columns, "--limit", "2"];
+    let said = text(&tidemill("query", &config, &options).stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        columns.split(',').collect::<Vec<_>>()
+    );
+    assert!(lines[1..3].iter().all(|line| line.contains("sensor_003")), "{said}");
+    assert_eq!(lines[3], "2 rows");
+    let letters = text(&tidemill("query", &config, &["--dead-letters", "--reason", "late"]).stdout);
+    assert!(letters.contains("late") && letters.contains("payload"), "{letters}");
+    assert!(!letters.contains("malformed"), "{letters}");
+    let wrong = tidemill("query", &config, &["--dead-letters", "--reason", "early"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("write one of empty, too_large"));
+}
+
+#[test]
+fn verify_tells_proved_different_and_unchecked_apart() {
+    let place = Place::new();
+    let config = place.config(&place.embedded());
+    let missing = tidemill("verify", &config, &[]);
+    assert_eq!(missing.status.code(), Some(2), "no store: {}", text(&missing.stderr));
+    let run = tidemill("run", &config, &[]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let proved = tidemill("verify", &config, &[]);
+    assert_eq!(proved.status.code(), Some(0), "{}", text(&proved.stdout));
+    assert!(text(&proved.stdout).contains("proved"), "{}", text(&proved.stdout));
+    let store = rusqlite::Connection::open(place.path("rows.db")).expect("the store's file");
+    let damage = |statement: &str| assert!(store.execute(statement, []).expect(statement) > 0);
+    damage(
+        "DELETE FROM sensors_rows WHERE device_id = 'sensor_004' \
+         AND time = (SELECT min(time) FROM sensors_rows)",
+    );
+    let different = tidemill("verify", &config, &[]);
+    let said = text(&different.stdout);
+    assert_eq!(different.status.code(), Some(1), "{said}");
+    assert!(said.contains("DIFFERENCE: messages in closed rows"), "{said}");
+    for table in ["sensors_rows", "sensors_commits", "sensors_dead_letters"] {
+        damage(&format!("DELETE FROM {table}"));
+    }
+    let empty = tidemill("verify", &config, &[]);
+    assert_eq!(empty.status.code(), Some(2), "{}", text(&empty.stdout));
+}
+
+#[test]
+fn stdout_sink_prints_a_line_of_json_for_each_row() {
+    let place = Place::new();
+    let config = place.config("[sink.stdout]");
+    let output = tidemill("run", &config, &[]);
+    let logged = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{logged}");
+    let rows: Vec<serde_json::Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let letters: Vec<serde_json::Value> = logged
+        .lines()
+        .filter(|line| line.starts_with("{\"dead_letter\""))
+        .map(|line| serde_json::from_str(line).expect("a letter is JSON"))
+        .collect();
+    let count: u64 =
+        rows.iter().map(|row| row["record_count"].as_u64().expect("a count in each row")).sum();
+    assert!(rows.len() >= 30 && !letters.is_empty(), "{} rows, {}", rows.len(), letters.len());
+    assert_eq!(count + letters.len() as u64, MESSAGES as u64, "nothing is lost");
+    std::io::stdout().flush().expect("standard output");
+}

@@ -101,6 +101,7 @@ fn run(script: &Path, command: &str, options: &[String]) {
 /// killed broker again and again would else be connected to itself one day.
 fn free_ports<const N: usize>() -> [u16; N] {
     let first = 20_000 + std::process::id() as u16 % 1_000 * 12;
-    let mut free = (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    std::array::from_fn(|_| free.next().expect("a free port"))
+    let mut free = (first..32_000).chain(20_000..first);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::array::from_fn(|_| free.find(is_free).expect("a free port"))
 }

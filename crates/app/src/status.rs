@@ -73,7 +73,10 @@ fn log(metrics: &Metrics, last: &Snapshot, now: &Snapshot) {
     let lanes = metrics.lanes();
     let ledger = metrics.ledger();
     let watermark_ms = lanes.values().filter_map(|lane| lane.watermark_ms).min();
+    // Without messages the age of the last one says how long the topic has been silent, not how
+    // far behind this process is.
     let oldest_ms = lanes.values().filter_map(|lane| lane.publish_time_ms).min();
+    let oldest_ms = oldest_ms.filter(|_| now.messages > last.messages);
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let lag_s = oldest_ms.map(|ms| (unix.as_secs_f64() - ms as f64 / 1000.0).max(0.0).round());
     info!(

@@ -31,7 +31,7 @@ pub enum LaneErrorKind {
     /// The configuration means something else than the one the stored record was made with.
     #[error(
         "the configuration changed in {keys:?} while {open} messages are in open windows; \
-         put the old values back, or let the old configuration finish its windows first"
+         put the old values back, or raise pipeline.generation"
     )]
     Fingerprint {
         /// The keys that differ.

@@ -254,7 +254,8 @@ impl Lane {
             });
         }
         let keys = record.changed_keys(&self.config.fingerprint);
-        if keys.is_empty() || record.ledger.open == 0 {
+        let is_raised = record.generation < self.config.rollup.generation;
+        if keys.is_empty() || record.ledger.open == 0 || is_raised {
             return Ok(());
         }
         Err(LaneErrorKind::Fingerprint { keys, open: record.ledger.open })

@@ -49,7 +49,7 @@ pub struct CommitRecord {
     pub lane: LaneId,
     /// This record's own name.
     pub id: CommitId,
-    /// Raised by the operator to recompute what is stored.
+    /// Raised by the operator to change what a row means.
     pub generation: u32,
     /// Settings that decide what a row means, as `key=value` lines, sorted.
     pub fingerprint: String,

@@ -58,7 +58,7 @@ pub struct RollupConfig {
     pub devices_max: usize,
     /// The most rows of one piece.
     pub piece_rows_max: usize,
-    /// Raised by the operator to recompute what is stored.
+    /// Raised by the operator to change what a row means.
     pub generation: u32,
     /// Lineage written into the rows.
     pub pipeline: String,
@@ -109,7 +109,7 @@ impl Progress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "reading again up to {processed:?} found {found} messages of open windows, \
-     but the record says {expected}: the log has changed"
+     but the record says {expected}: the log has changed, or the rules for what counts"
 )]
 pub struct ReplayError {
     /// The last processed position of the record.

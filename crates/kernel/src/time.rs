@@ -10,7 +10,7 @@ impl Timestamp {
     /// The earliest instant an event may carry.
     pub const MIN: Timestamp = Timestamp(0);
     /// The latest instant an event may carry: its window's end, at most one hour later, must fit
-    /// the stores' 32-bit seconds (2106-02-07T05:28:15Z is their last).
+    /// the stores' 32-bit seconds (2106-02-07T06:28:15Z is their last).
     pub const MAX: Timestamp = Timestamp((u32::MAX as i64 - 2 * 3600) * 1000);
 
     /// Returns the instant, or `None` outside of `MIN..=MAX`.
@@ -102,7 +102,8 @@ impl WindowGrid {
         self.offset_ms
     }
 
-    /// Returns the last window edge at or before `ms`, which may lie outside of `Timestamp`'s range.
+    /// Returns the last window edge at or before `ms`, which may lie outside of the range of
+    /// [`Timestamp`].
     #[inline]
     pub const fn edge_at_or_before(self, ms: i64) -> i64 {
         ms - (ms - self.offset_ms).rem_euclid(self.size_ms)

@@ -64,6 +64,15 @@ impl Failure {
 }
 
 impl Cli {
+    /// Returns the log level unless `TIDEMILL_LOG` says otherwise: only a pipeline tells how it is
+    /// doing, the answers of other commands stand alone.
+    pub fn log_level(&self) -> &'static str {
+        match self.command {
+            Command::Run(_) | Command::Demo(_) => "info",
+            _ => "warn",
+        }
+    }
+
     /// Carries the command out; errors go to standard error.
     pub fn execute(self) -> ExitCode {
         let outcome = match self.command {

@@ -118,7 +118,7 @@ const PIPELINE: &[Key] = &[
         "generation",
         Int(0, GENERATION_MAX as i64),
         Is("0"),
-        "raise it to recompute what is stored",
+        "raise it to change what a row means while windows are open; it never falls",
     ),
     key("commit_interval", Duration(10, HOUR), Is("5s"), "longest time between two commits"),
 ];

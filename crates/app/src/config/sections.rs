@@ -18,7 +18,7 @@ pub struct Pipeline {
     pub worker_threads: usize,
     /// Whether each device of a closed window gets a log line.
     pub log_windows: bool,
-    /// Raised by the operator to recompute what is stored.
+    /// Raised by the operator to change what a row means.
     pub generation: u32,
     /// The longest time between two commits of a lane that reads.
     pub commit_interval: Duration,

@@ -92,17 +92,27 @@ impl WideSum {
         sum
     }
 
-    /// Returns whether 2^32 finite floats can have this sum; 2^44 such sums still fit.
-    pub fn is_reachable(&self) -> bool {
-        // 2^1024 is the bit 2098, so 2^32 floats stay below 2^2130, and the last limb starts at
-        // 2112; its sign is the sum's.
-        let top = self.limbs[LIMBS - 1] as i64;
-        (-(1 << 18)..1 << 18).contains(&top)
+    /// Returns whether `count` finite floats can have this sum. Sums that can, merged, can again.
+    pub fn is_reachable(&self, count: u32) -> bool {
+        // The largest float is 2^53 - 1 times the bit 2045, the fourth last of limb 31.
+        const LAST_BIT: u32 = 2045;
+        let magnitude = if self.is_negative() { self.negated() } else { self.clone() };
+        let [low, middle, high] = [31, 32, 33].map(|limb| u128::from(magnitude.limbs[limb]));
+        if high >> 32 != 0 {
+            return false;
+        }
+        let multiple = low >> 61 | middle << 3 | high << 67;
+        let largest = u128::from(count) * ((1 << 53) - 1);
+        multiple < largest || (multiple == largest && !magnitude.any_below(LAST_BIT))
+    }
+
+    fn is_negative(&self) -> bool {
+        self.limbs[LIMBS - 1] >> 63 == 1
     }
 
     /// Returns the nearest `f64`, ties to even.
     pub fn round(&self) -> Rounded {
-        let negative = self.limbs[LIMBS - 1] >> 63 == 1;
+        let negative = self.is_negative();
         let magnitude = if negative { self.negated() } else { self.clone() };
         let bits = magnitude.round_magnitude();
         let saturated = bits >= f64::INFINITY.to_bits();
@@ -179,4 +189,24 @@ fn borrowing_sub(a: u64, b: u64, borrow: bool) -> (u64, bool) {
     let (difference, first) = a.overflowing_sub(b);
     let (difference, second) = difference.overflowing_sub(u64::from(borrow));
     (difference, first | second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sum_is_reachable_by_as_many_floats_as_it_takes_and_not_by_fewer() {
+        let mut sum = WideSum::default();
+        assert!(sum.is_reachable(0));
+        for count in 1..=5 {
+            sum.add(-f64::MAX);
+            assert!(sum.is_reachable(count) && !sum.is_reachable(count - 1), "{count}");
+        }
+        sum.add(-5e-324);
+        assert!(!sum.is_reachable(5) && sum.is_reachable(6));
+        let mut bytes = [0; WideSum::BYTES];
+        bytes[266] = 2;
+        assert!(!WideSum::from_bytes(&bytes).is_reachable(1), "2^2129");
+    }
 }

@@ -81,9 +81,10 @@ impl State<'_> {
         let floats = plan.float_sums.iter().enumerate().all(|(at, slot)| {
             let cold = chunk.cold.get(&(0, at as u16));
             let zero = chunk.float_sums[at] == FloatSum::default() && cold.is_none();
+            let present = self.floats_present(*slot);
             let reachable =
-                cold.is_none_or(|cold| cold.is_reachable() && cold.to_units().is_none());
-            if self.floats_present(*slot) == 0 { zero } else { reachable }
+                cold.is_none_or(|cold| cold.is_reachable(present) && cold.to_units().is_none());
+            if present == 0 { zero } else { reachable }
         });
         let ints = plan.int_sums.iter().zip(&chunk.int_sums).all(|(slot, sum)| {
             let bound = u128::from(self.ints_present(*slot)) << 63;

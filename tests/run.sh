@@ -35,6 +35,9 @@ say "fetching and starting Apache Pulsar (245 MB the first time) and ClickHouse 
 ch_http=$(free_port); chm_http=$(free_port)
 broker=$(free_port); web=$(free_port); bookie=$(free_port)
 trap stop_services EXIT
+# Left over from the run before: the tests' topics keep all their messages.
+tests/service/pulsar/start-pulsar.sh stop --data "$work/pulsar" >/dev/null 2>&1 || true
+tests/service/pulsar/start-pulsar.sh wipe --data "$work/pulsar" >/dev/null
 tests/service/pulsar/start-pulsar.sh start --data "$work/pulsar" \
   --broker-port "$broker" --web-port "$web" --bookie-port "$bookie" >"$work/pulsar.start" 2>&1 &
 pulsar_start=$!

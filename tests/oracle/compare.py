@@ -77,7 +77,8 @@ def compare_rows(name, lane, rows, pipeline, differences):
             if column not in row or column not in expected:
                 differences.add(f"{place}: column {column} is on one side only")
             elif not same(row[column], expected[column]):
-                differences.add(f"{place}: {column} = {row[column]!r}, {expected[column]!r} expected")
+                wanted = expected[column]
+                differences.add(f"{place}: {column} = {row[column]!r}, {wanted!r} expected")
     for end_ms, device in sorted(lane.rows.keys() - seen):
         differences.add(f"partition {name}, {end_ms}, {device}: the row is missing")
 

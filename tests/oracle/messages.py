@@ -107,7 +107,8 @@ def refused(reason):
 
 def sources(field):
     """Returns the places of a field, each a list of names, the first that counts first."""
-    return [path.split(".") for path in [field.get("path", field["name"])] + field.get("aliases", [])]
+    paths = [field.get("path", field["name"]), *field.get("aliases", [])]
+    return [path.split(".") for path in paths]
 
 
 def pick(message, places):

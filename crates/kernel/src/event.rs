@@ -230,6 +230,24 @@ impl EventBlock {
         self.set_present(self.float_count + usize::from(slot));
     }
 
+    /// Sets all floats of the message begun last, in the order of their slots; `None` is absent.
+    /// What [`set_float`](EventBlock::set_float) does one by one, at a third of the instructions.
+    #[inline]
+    pub fn set_floats(&mut self, values: impl IntoIterator<Item = Option<f64>>) {
+        let start = self.floats.len() - self.float_count;
+        let presence = self.presence.len() - self.presence_words;
+        set_row(&mut self.floats[start..], &mut self.presence[presence..], 0, values);
+    }
+
+    /// Sets all integers of the message begun last, in the order of their slots; `None` is absent.
+    #[inline]
+    pub fn set_ints(&mut self, values: impl IntoIterator<Item = Option<i64>>) {
+        let start = self.ints.len() - self.int_count;
+        let presence = self.presence.len() - self.presence_words;
+        let row = &mut self.ints[start..];
+        set_row(row, &mut self.presence[presence..], self.float_count, values);
+    }
+
     /// Sets a text of the message begun last.
     #[inline]
     pub fn set_text(&mut self, slot: u16, value: &str) {
@@ -238,11 +256,11 @@ impl EventBlock {
         self.set_present(self.float_count + self.int_count + usize::from(slot));
     }
 
-    /// Counts one metric of the message begun last as invalid.
+    /// Counts so many metrics of the message begun last as invalid.
     #[inline]
-    pub fn count_invalid(&mut self) {
+    pub fn count_invalid(&mut self, count: u32) {
         if let Some(head) = self.heads.last_mut() {
-            head.invalid_count += 1;
+            head.invalid_count += count;
         }
     }
 
@@ -288,6 +306,31 @@ impl EventBlock {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(text.as_bytes());
         span(start, self.bytes.len())
+    }
+}
+
+/// Writes the present values of a row, and their presence bits from `first_bit` on.
+#[inline]
+fn set_row<T: Copy + core::ops::Add<Output = T> + Default>(
+    row: &mut [T],
+    presence: &mut [u64],
+    first_bit: usize,
+    values: impl IntoIterator<Item = Option<T>>,
+) {
+    let (mut word, mut bits) = (first_bit / 64, 0_u64);
+    for (bit, (place, value)) in (first_bit..).zip(row.iter_mut().zip(values)) {
+        if bit / 64 != word {
+            presence[word] |= bits;
+            (word, bits) = (bit / 64, 0);
+        }
+        if let Some(value) = value {
+            // Adding 0 turns -0 into 0.
+            *place = value + T::default();
+            bits |= 1 << (bit % 64);
+        }
+    }
+    if bits != 0 {
+        presence[word] |= bits;
     }
 }
 

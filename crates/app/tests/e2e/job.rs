@@ -237,8 +237,8 @@ queue_bytes_max = "{queue}"
     /// those of the oracle, bit for bit.
     pub(crate) fn prove(&self) {
         let (equal, said) = self.compare();
-        eprint!("{}: {said}", self.name);
         assert!(equal, "{}: {said}", self.name);
+        eprint!("{}: {said}", self.name);
         let (status, said) = self.verify();
         assert_eq!(status, Some(0), "{}: {said}", self.name);
         assert_eq!(said.matches("proved").count(), topic::PARTITIONS as usize, "{said}");

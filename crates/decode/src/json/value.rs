@@ -208,29 +208,33 @@ impl Values {
             Cell::Absent => return Err(Reason::MissingTime),
             _ => return Err(Reason::InvalidTime),
         };
-        for metric in &layout.floats {
-            match self.pick(metric) {
-                Cell::Float(value) => block.set_float(metric.slot, value),
-                Cell::Absent => {}
-                _ => block.count_invalid(),
+        let mut invalid_count = 0;
+        block.set_floats(layout.floats.iter().map(|metric| match self.pick(metric) {
+            Cell::Float(value) => Some(value),
+            Cell::Absent => None,
+            _ => {
+                invalid_count += 1;
+                None
             }
-        }
-        for metric in &layout.ints {
-            match self.pick(metric) {
-                Cell::Int(value) => block.set_int(metric.slot, value),
-                Cell::Absent => {}
-                _ => block.count_invalid(),
+        }));
+        block.set_ints(layout.ints.iter().map(|metric| match self.pick(metric) {
+            Cell::Int(value) => Some(value),
+            Cell::Absent => None,
+            _ => {
+                invalid_count += 1;
+                None
             }
-        }
+        }));
         for metric in &layout.texts {
             match self.pick(metric) {
                 Cell::Absent => {}
                 cell @ (Cell::Plain { .. } | Cell::Made { .. }) => {
                     block.set_text(metric.slot, self.text(cell, bytes));
                 }
-                _ => block.count_invalid(),
+                _ => invalid_count += 1,
             }
         }
+        block.count_invalid(invalid_count);
         let parts = layout.keys.iter().map(|key| self.text(self.pick(key), bytes));
         block.finish(time, parts);
         Ok(())

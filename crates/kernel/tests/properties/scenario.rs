@@ -248,7 +248,7 @@ pub(crate) fn block(schema: &Schema, messages: &[Sent]) -> EventBlock {
                 other => panic!("{other:?}"),
             }
         }
-        (0..sent.invalid_count).for_each(|_| block.count_invalid());
+        block.count_invalid(sent.invalid_count);
         match sent.reject {
             Some(reason) => block.reject(reason),
             None => {

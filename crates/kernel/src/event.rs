@@ -434,6 +434,15 @@ impl<'a> Message<'a> {
         self.is_present(bit).then(|| self.bytes(self.block.texts[at]))
     }
 
+    /// Returns whether every field is present.
+    #[inline]
+    pub fn is_complete(&self) -> bool {
+        let block = self.block;
+        let total = block.float_count + block.int_count + block.text_count;
+        let words = &block.presence[self.index * block.presence_words..][..block.presence_words];
+        words.iter().map(|word| word.count_ones() as usize).sum::<usize>() == total
+    }
+
     /// Returns the presence bits that are missing: floats first, then integers, then texts.
     #[inline]
     pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {

@@ -14,7 +14,7 @@ use crate::{
     event::{EventBlock, Message, Position, Reason},
     ledger::Ledger,
     plan::Plan,
-    time::{DurationMs, WindowGrid},
+    time::{DurationMs, Timestamp, WindowGrid},
     watermark::Watermark,
     window::{Lineage, Window},
 };
@@ -213,10 +213,8 @@ impl Rollup {
     #[inline]
     fn look_ahead(&self, block: &EventBlock, run: Range<usize>) -> [Option<u32>; LOOK_AHEAD] {
         let mut slots = [None; LOOK_AHEAD];
-        let window_of = |index: usize| {
-            let end_ms = self.config.grid.window_end(block.message(index).time());
-            self.windows.iter().rev().find(|window| window.end_ms() == end_ms)
-        };
+        let window_of =
+            |index: usize| self.find_open(block.message(index).time()).map(|at| &self.windows[at]);
         for (slot, index) in slots.iter_mut().zip(run.clone()) {
             let key = block.message(index).key();
             *slot = window_of(index).and_then(|window| window.find(&self.hasher, key));
@@ -259,8 +257,7 @@ impl Rollup {
         let mut index = 0;
         while index < block.len() && block.message(index).position() <= processed {
             let message = block.message(index);
-            let counts = self.refusal(&message).is_none() && self.fold(&message, None);
-            folded += u64::from(counts);
+            folded += u64::from(self.admit(&message).is_ok_and(|at| self.fold(at, &message, None)));
             index += 1;
         }
         let reached = |index: usize| block.message(index).position() == processed;
@@ -284,10 +281,8 @@ impl Rollup {
         slot: Option<u32>,
         effects: &mut Effects,
     ) -> Result<(), Reason> {
-        if let Some(reason) = self.refusal(message) {
-            return Err(reason);
-        }
-        if !self.fold(message, slot) {
+        let at = self.admit(message)?;
+        if !self.fold(at, message, slot) {
             return Err(Reason::DeviceLimit);
         }
         self.ledger.open += 1;
@@ -297,37 +292,45 @@ impl Rollup {
         Ok(())
     }
 
+    /// Returns the place of the open window of a message, a new one if need be, or why the message
+    /// is refused.
     #[inline]
-    fn refusal(&self, message: &Message<'_>) -> Option<Reason> {
+    fn admit(&mut self, message: &Message<'_>) -> Result<usize, Reason> {
         if let Some(reason) = message.reject() {
-            return Some(reason);
+            return Err(reason);
         }
         let time = message.time();
         let latest = message.publish_time_ms().saturating_add(self.config.max_future_skew.as_ms());
         if time.as_ms() > latest {
-            return Some(Reason::Future);
+            return Err(Reason::Future);
         }
-        self.watermark.is_closed(self.config.grid.window_end(time)).then_some(Reason::Late)
+        // An open window is never a closed one, so only the first message of a window divides.
+        if let Some(at) = self.find_open(time) {
+            return Ok(at);
+        }
+        let end_ms = self.config.grid.window_end(time);
+        if self.watermark.is_closed(end_ms) {
+            return Err(Reason::Late);
+        }
+        let at = self.windows.partition_point(|window| window.end_ms() < end_ms);
+        self.windows.insert(at, Window::new(self.config.grid, end_ms, message.position()));
+        Ok(at)
+    }
+
+    /// Returns the place of the open window that a time belongs to: nearly always the newest one
+    /// or the one before it.
+    #[inline]
+    fn find_open(&self, time: Timestamp) -> Option<usize> {
+        self.windows.iter().rposition(|window| window.contains(time))
     }
 
     #[inline]
-    fn fold(&mut self, message: &Message<'_>, slot: Option<u32>) -> bool {
-        let end_ms = self.config.grid.window_end(message.time());
-        // Nearly always the newest window or the one before it.
-        let at = match self.windows.iter().rposition(|window| window.end_ms() <= end_ms) {
-            Some(at) if self.windows[at].end_ms() == end_ms => at,
-            older => {
-                let at = older.map_or(0, |older| older + 1);
-                let window = Window::new(self.config.grid, end_ms, message.position());
-                self.windows.insert(at, window);
-                at
-            }
-        };
+    fn fold(&mut self, at: usize, message: &Message<'_>, slot: Option<u32>) -> bool {
         let config = &self.config;
-        if let Some(slot) = slot {
-            return self.windows[at].fold_at(&config.plan, slot as usize, message);
+        match slot {
+            Some(slot) => self.windows[at].fold_at(&config.plan, slot as usize, message),
+            None => self.windows[at].fold(&config.plan, &self.hasher, config.devices_max, message),
         }
-        self.windows[at].fold(&config.plan, &self.hasher, config.devices_max, message)
     }
 
     fn close_windows(&mut self, effects: &mut Effects) {

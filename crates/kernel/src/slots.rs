@@ -134,9 +134,6 @@ impl Chunk {
     #[inline]
     pub(crate) fn touch(&self, plan: &Plan, row: usize) -> u64 {
         let mut word = u64::from(self.quality[row].record_count);
-        for absent in row_of(&self.absent, row, plan.presence_bits).iter().step_by(16) {
-            word ^= u64::from(*absent);
-        }
         for sum in row_of(&self.float_sums, row, plan.float_sums.len()).iter().step_by(4) {
             word ^= sum.units() as u64;
         }
@@ -169,8 +166,10 @@ impl Chunk {
     pub(crate) fn fold(&mut self, plan: &Plan, row: usize, event: &Message<'_>, slot: u32) {
         let time = event.time();
         self.quality[row].add(time.as_ms(), slot, event.invalid_count());
-        for bit in event.absent() {
-            self.absent[row * plan.presence_bits + bit] += 1;
+        if !event.is_complete() {
+            for bit in event.absent() {
+                self.absent[row * plan.presence_bits + bit] += 1;
+            }
         }
         self.fold_sums(plan, row, event);
         let at = row * plan.float_ranges.len();

@@ -13,7 +13,7 @@ use crate::{
     plan::{Output, Plan},
     row::{Cell, RowBlock},
     slots::{CHUNK_ROWS, Chunk},
-    time::{COVERAGE_SLOTS, WindowGrid},
+    time::{COVERAGE_SLOTS, Timestamp, WindowGrid},
 };
 
 /// What rows say of where they come from; the same for all rows of an emission.
@@ -64,6 +64,12 @@ impl Window {
         self.end_ms
     }
 
+    /// Returns whether an event of that time belongs here.
+    #[inline]
+    pub fn contains(&self, time: Timestamp) -> bool {
+        time.as_ms() < self.end_ms && time.as_ms() >= self.end_ms - self.size_ms
+    }
+
     /// Returns where the first message that belongs here stands.
     pub fn first_position(&self) -> Position {
         self.first_position
@@ -103,9 +109,10 @@ impl Window {
             return false;
         }
         self.mark_changed(slot);
-        let offset_ms = event.time().as_ms() - (self.end_ms - self.size_ms);
-        debug_assert!((0..self.size_ms).contains(&offset_ms), "event of another window");
-        let coverage_slot = (offset_ms * i64::from(COVERAGE_SLOTS) / self.size_ms) as u32;
+        debug_assert!(self.contains(event.time()), "event of another window");
+        // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
+        let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
+        let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
         self.chunks[slot / CHUNK_ROWS].fold(plan, slot % CHUNK_ROWS, event, coverage_slot);
         self.message_count += 1;
         true

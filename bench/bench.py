@@ -1,0 +1,42 @@
+"""Runs the benchmarks; bench/run.sh builds what they need and calls this. See bench/README.md."""
+import argparse
+from pathlib import Path
+
+import consumer
+import file_rows
+import memory
+import profile_file
+from process import WORK
+from results import Results
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
+    parser.add_argument("what", choices=["file", "consumer", "memory", "profile", "all"])
+    parser.add_argument("--messages", type=int, default=3_000_000, help="of each file")
+    parser.add_argument("--topic-messages", type=int, default=2_000_000)
+    parser.add_argument("--devices", type=int, nargs="+", default=[500, 10_000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
+    parser.add_argument("--partitions", type=int, nargs="+", default=[4])
+    parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    results = Results()
+    everything = options.what == "all"
+    if everything or options.what == "file":
+        for devices in options.devices:
+            file_rows.measure(results, options.flink_home, options.messages, devices,
+                              options.repeats)
+    if everything or options.what == "consumer":
+        consumer.measure(results, options.lines, options.topic_messages, options.repeats)
+    if everything or options.what == "memory":
+        for partitions in options.partitions:
+            memory.measure(results, options.seconds, partitions)
+    if everything or options.what == "profile":
+        profile_file.measure(results)
+    print(f"written to {results.folder}")
+
+
+main()

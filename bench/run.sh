@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Measures Tidemill: bench/run.sh [all|file|consumer|memory|profile] [--repeats N] [--messages N] [--devices N ...]
+# Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-all}
+[[ $# -eq 0 ]] || shift
+work=$PWD/target/bench
+mkdir -p "$work"
+options=()
+
+cargo build --release --package tidemill
+if [[ $what == file || $what == all ]]; then
+  options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
+fi
+if [[ $what == consumer || $what == all ]]; then
+  command -v protoc >/dev/null ||
+    { echo "bench/run.sh: protoc is needed to build the pulsar crate (Debian: protobuf-compiler)" >&2; exit 1; }
+  cargo build --release --locked --manifest-path bench/pulsar-consumer/Cargo.toml --target-dir "$work/pulsar-consumer"
+  lines=$work/consumer-lines.ndjson
+  [[ -s $lines ]] || target/release/tidemill generate --messages 100000 --out "$lines"
+  options+=(--lines "$lines")
+fi
+exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/bench.py "$what" "${options[@]+"${options[@]}"}" "$@"

@@ -174,7 +174,7 @@ fn push_message(block: &mut EventBlock, schema: &Schema, load: &mut Load) {
             }
             Slot::Int(slot) => block.set_int(slot, (load.next() % 100_000) as i64),
             Slot::Text(slot) if slot == 0 => block.set_text(slot, "temperature_sensor"),
-            Slot::Text(slot) => block.set_text(slot, &format!("site_{:03}", device % 400)),
+            Slot::Text(slot) => block.set_text(slot, format!("site_{:03}", device % 400)),
             Slot::Key(_) | Slot::Time => {}
         }
     }

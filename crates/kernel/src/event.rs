@@ -248,11 +248,11 @@ impl EventBlock {
         set_row(row, &mut self.presence[presence..], self.float_count, values);
     }
 
-    /// Sets a text of the message begun last.
+    /// Sets a text of the message begun last. It is UTF-8: whoever decodes has checked that.
     #[inline]
-    pub fn set_text(&mut self, slot: u16, value: &str) {
+    pub fn set_text(&mut self, slot: u16, value: impl AsRef<[u8]>) {
         let at = self.texts.len() - self.text_count + usize::from(slot);
-        self.texts[at] = self.append(value);
+        self.texts[at] = self.append(value.as_ref());
         self.set_present(self.float_count + self.int_count + usize::from(slot));
     }
 
@@ -264,12 +264,16 @@ impl EventBlock {
         }
     }
 
-    /// Ends the message begun last as an event. The key's parts come in the schema's order.
+    /// Ends the message begun last as an event. The key's parts come in the schema's order, and
+    /// are UTF-8.
     #[inline]
-    pub fn finish<'k>(&mut self, time: Timestamp, key_parts: impl IntoIterator<Item = &'k str>) {
+    pub fn finish<P>(&mut self, time: Timestamp, key_parts: impl IntoIterator<Item = P>)
+    where
+        P: AsRef<[u8]>,
+    {
         let start = self.bytes.len();
         for part in key_parts {
-            key::push_part(&mut self.bytes, part);
+            key::push_part(&mut self.bytes, part.as_ref());
         }
         let key = span(start, self.bytes.len());
         if let Some(head) = self.heads.last_mut() {
@@ -302,9 +306,10 @@ impl EventBlock {
     }
 
     #[inline]
-    fn append(&mut self, text: &str) -> Span {
+    fn append(&mut self, text: &[u8]) -> Span {
+        debug_assert!(core::str::from_utf8(text).is_ok(), "texts are checked when decoded");
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(text);
         span(start, self.bytes.len())
     }
 }

@@ -8,16 +8,17 @@ use alloc::vec::Vec;
 /// The most bytes of one part of a group key that any configuration may allow.
 pub const KEY_PART_BYTES_MAX: usize = 65_535;
 
-/// Appends the encoding of one part.
+/// Appends the encoding of one part, which is UTF-8.
 #[inline]
-pub fn push_part(out: &mut Vec<u8>, part: &str) {
+pub fn push_part(out: &mut Vec<u8>, part: &[u8]) {
+    debug_assert!(core::str::from_utf8(part).is_ok(), "keys are checked when decoded");
     let mut length = part.len();
     while length >= 0x80 {
         out.push((length as u8 & 0x7f) | 0x80);
         length >>= 7;
     }
     out.push(length as u8);
-    out.extend_from_slice(part.as_bytes());
+    out.extend_from_slice(part);
 }
 
 /// The parts of an encoded key.
@@ -25,8 +26,8 @@ pub fn push_part(out: &mut Vec<u8>, part: &str) {
 /// ```
 /// use tidemill_kernel::key::{parts, push_part};
 /// let mut key = Vec::new();
-/// push_part(&mut key, "site-7");
-/// push_part(&mut key, "");
+/// push_part(&mut key, b"site-7");
+/// push_part(&mut key, b"");
 /// assert_eq!(parts(&key).collect::<Vec<_>>(), ["site-7", ""]);
 /// ```
 pub fn parts(key: &[u8]) -> Parts<'_> {

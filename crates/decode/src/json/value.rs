@@ -179,13 +179,12 @@ impl Values {
     }
 
     #[inline]
-    fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v str {
-        let raw = match cell {
+    fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v [u8] {
+        match cell {
             Cell::Plain { start, end } => &bytes[start as usize..end as usize],
             Cell::Made { start, end } => &self.scratch[start as usize..end as usize],
             _ => &[],
-        };
-        str::from_utf8(raw).expect("strings were checked when they were scanned")
+        }
     }
 
     /// Writes the message into the block, or returns why it cannot be counted.

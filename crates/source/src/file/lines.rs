@@ -1,6 +1,8 @@
 //! Cuts a stream of bytes into lines, each with its offset; bounded whatever comes.
 
-use bytes::{Bytes, BytesMut};
+use std::io::Read;
+
+use bytes::Bytes;
 
 /// A line without its line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) struct Line {
 
 /// Holds what was read and not yet cut.
 pub(crate) struct LineCutter {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// The stream offset of the buffer's first byte.
     offset: u64,
     line_bytes_max: usize,
@@ -27,19 +29,14 @@ pub(crate) struct LineCutter {
 
 impl LineCutter {
     pub(crate) fn new(offset: u64, line_bytes_max: usize) -> LineCutter {
-        LineCutter { buffer: BytesMut::new(), offset, line_bytes_max, skipping: false }
+        LineCutter { buffer: Vec::new(), offset, line_bytes_max, skipping: false }
     }
 
-    /// Gives the place to read into, of `count` bytes; [`filled`](Self::filled) follows.
-    pub(crate) fn space(&mut self, count: usize) -> &mut [u8] {
-        let end = self.buffer.len();
-        self.buffer.resize(end + count, 0);
-        &mut self.buffer[end..]
-    }
-
-    /// Says how many of the `count` bytes of [`space`](Self::space) were read.
-    pub(crate) fn filled(&mut self, count: usize, read: usize) {
-        self.buffer.truncate(self.buffer.len() - count + read);
+    /// Reads at most `count` bytes; returns how many, 0 at the end.
+    pub(crate) fn fill(&mut self, from: impl Read, count: usize) -> std::io::Result<usize> {
+        // Into spare capacity, so that nothing is zeroed first.
+        self.buffer.reserve_exact(count);
+        from.take(count as u64).read_to_end(&mut self.buffer)
     }
 
     /// Cuts the whole lines off; at the end of the stream also a last line without an end.
@@ -58,9 +55,12 @@ impl LineCutter {
             self.skipping = !at_end;
             start = self.buffer.len();
         }
-        let bytes = self.buffer.split_to(start).freeze();
+        // What is left is part of a line: copying it costs less than sharing the buffer.
+        let rest = self.buffer[start..].to_vec();
+        let mut bytes = std::mem::replace(&mut self.buffer, rest);
+        bytes.truncate(start);
         self.offset += start as u64;
-        (bytes, lines)
+        (bytes.into(), lines)
     }
 
     fn push(&mut self, lines: &mut Vec<Line>, start: usize, end: usize) {

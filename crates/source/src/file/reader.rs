@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{Seek as _, SeekFrom},
     path::PathBuf,
     time::UNIX_EPOCH,
 };
@@ -93,19 +93,13 @@ impl PartitionReader for FileReader {
             self.open_at(self.next, 0)?;
             return Ok(Pull::Wait);
         };
-        let space = current.cutter.space(READ_BYTES);
-        let read = match current.file.read(space) {
+        let read = match current.cutter.fill(&current.file, READ_BYTES) {
             Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                current.cutter.filled(READ_BYTES, 0);
-                return Ok(Pull::Wait);
-            }
             Err(error) => {
                 let at = self.next - 1;
                 return Err(self.fail(at, error));
             }
         };
-        current.cutter.filled(READ_BYTES, read);
         let (buffer, lines) = current.cutter.cut(read == 0);
         let (segment, publish_time_ms) = (current.segment, current.publish_time_ms);
         if read == 0 {

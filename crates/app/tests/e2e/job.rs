@@ -71,6 +71,18 @@ impl Job<'_> {
         }
     }
 
+    /// Forgets all that was stored and acknowledged: the next process begins from nothing.
+    pub(crate) fn forget(&mut self) {
+        self.name.push_str("_again");
+        for file in ["rows.db", "rows.db-wal", "rows.db-shm"] {
+            match fs::remove_file(self.directory.path().join(file)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+                _ => {}
+            }
+        }
+        self.use_database(&format!("e2e_{}", self.name));
+    }
+
     /// The file of the embedded store.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("rows.db")

@@ -2,18 +2,8 @@
 //!
 //! Commits answer with the engine's `StoreError`; the stores translate into it.
 
+pub use tidemill_engine::error::Domain;
 use tidemill_engine::port::StoreError;
-
-/// Who has to act on an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Domain {
-    /// The operator: configuration, rights, tables.
-    User,
-    /// The store, the network or the disk.
-    External,
-    /// This program.
-    Internal,
-}
 
 /// Why a store could not be opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,6 @@ use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::{
     effect::{ClosedWindow, Effects},
     event::{EventBlock, Position},
-    plan::Plan,
     rollup::{Progress, Rollup, RollupConfig},
     row::RowBlock,
 };
@@ -158,17 +157,6 @@ impl Lane {
     /// Returns the watermark in ms, once there was an event.
     pub fn watermark_ms(&self) -> Option<i64> {
         self.rollup.watermark().value_ms()
-    }
-
-    /// Returns the highest event time in ms, once there was an event.
-    pub fn highest_event_time_ms(&self) -> Option<i64> {
-        let highest = self.rollup.progress().highest_event_time_ms;
-        (highest != i64::MIN).then_some(highest)
-    }
-
-    /// Returns the plan of its rows.
-    pub fn plan(&self) -> &Plan {
-        &self.config.rollup.plan
     }
 
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.

@@ -190,11 +190,6 @@ impl EventBlock {
         self.heads.is_empty()
     }
 
-    /// Returns the bytes of keys and texts held, for a caller that bounds blocks.
-    pub fn text_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Starts the next message with nothing present.
     #[inline]
     pub fn begin(&mut self, position: Position, publish_time_ms: i64) {

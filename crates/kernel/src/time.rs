@@ -19,16 +19,6 @@ impl Timestamp {
         if ms < Self::MIN.0 || ms > Self::MAX.0 { None } else { Some(Timestamp(ms)) }
     }
 
-    /// Returns the instant, moved to the nearest end of `MIN..=MAX` if it lies outside.
-    #[inline]
-    pub const fn saturating_from_ms(ms: i64) -> Timestamp {
-        match Timestamp::from_ms(ms) {
-            Some(instant) => instant,
-            None if ms < Self::MIN.0 => Self::MIN,
-            None => Self::MAX,
-        }
-    }
-
     /// Returns milliseconds since the epoch.
     #[inline]
     pub const fn as_ms(self) -> i64 {

@@ -7,7 +7,13 @@ mod clickhouse_modern;
 #[path = "../../../../tests/service/pulsar.rs"]
 mod pulsar;
 
-use std::{path::Path, process::Command, sync::OnceLock};
+use std::{
+    path::Path,
+    process::Command,
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
 
 pub(crate) use self::clickhouse::ClickHouse;
 use self::pulsar::Pulsar;
@@ -52,10 +58,21 @@ fn shared_broker(command: &str) {
 }
 
 /// Changes something by the broker's admin interface; `path` follows `/admin/v2/`.
+///
+/// A broker in the middle of another change (a bundle that is being unloaded or taken over) answers
+/// with a server error and means: again. What it refuses for good fails at the deadline.
 pub(crate) fn admin_put(path: &str, body: &str) {
     let url = format!("{}/admin/v2/{path}", broker().admin);
-    let answer = ureq::put(&url).header("content-type", "application/json").send(body);
-    assert!(answer.is_ok(), "{url}: {answer:?}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match ureq::put(&url).header("content-type", "application/json").send(body) {
+            Ok(_) => return,
+            Err(ureq::Error::StatusCode(500..)) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(200));
+            }
+            Err(error) => panic!("{url}: {error}"),
+        }
+    }
 }
 
 /// Which ClickHouse.

@@ -75,7 +75,7 @@ impl KeyTable {
     /// The upper bits of the tag, so that growing needs nothing but the tag.
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        (u64::from(tag) * self.entries.len() as u64 >> 32) as usize
+        ((u64::from(tag) * self.entries.len() as u64) >> 32) as usize
     }
 }
 

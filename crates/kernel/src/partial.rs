@@ -4,7 +4,7 @@
 //! plan's order. Equal contents give equal bytes, whatever order the values came in. Decoding
 //! checks everything: hostile bytes give an error, never a panic or a state that cannot be.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use foldhash::fast::FixedState;
 
@@ -320,7 +320,7 @@ const OTHER_TIMES: &str = "times outside of the window";
 /// A float sum as it is encoded.
 enum Sum {
     Units(FloatSum),
-    Wide(WideSum),
+    Wide(Box<WideSum>),
 }
 
 struct Reader<'a> {
@@ -448,7 +448,7 @@ impl<'a> Reader<'a> {
                 let wide = WideSum::from_bytes(&self.array()?);
                 // Equal contents have equal bytes: the short form where there is one.
                 match wide.to_units() {
-                    None => Ok(Sum::Wide(wide)),
+                    None => Ok(Sum::Wide(Box::new(wide))),
                     Some(_) => self.fail("wide sum that has a short form"),
                 }
             }

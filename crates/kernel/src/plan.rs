@@ -39,6 +39,14 @@ pub(crate) struct CodeSlot {
     pub(crate) width: u32,
 }
 
+impl CodeSlot {
+    /// Returns a valid code as it is counted.
+    #[inline]
+    pub(crate) fn offset(&self, value: i64) -> Option<u16> {
+        value.checked_sub(self.low).and_then(|offset| u16::try_from(offset).ok())
+    }
+}
+
 /// The states of a device-window and the columns made of them.
 #[derive(Clone, Debug)]
 pub struct Plan {

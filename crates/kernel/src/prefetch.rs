@@ -14,18 +14,16 @@ pub(crate) fn element<T>(slice: &[T], index: usize) {
     }
 }
 
-/// Fetches every line of a slice.
+/// Fetches whole lines of words; the slice begins with one.
 #[inline]
-pub(crate) fn all<T>(slice: &[T]) {
-    for place in slice.iter().step_by(LINE_BYTES / size_of::<T>()) {
+pub(crate) fn lines(words: &[u64]) {
+    for place in words.chunks_exact(LINE_BYTES / size_of::<u64>()) {
         line(place);
     }
-    // The last element may begin a line that no step has met.
-    slice.last().into_iter().for_each(line);
 }
 
 #[inline]
-fn line<T>(place: &T) {
+fn line<T: ?Sized>(place: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -4,6 +4,9 @@
 //! more is a wait for memory. What only incomplete messages touch is kept outside of the row.
 
 use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::aggregate::min_max::MinMax;
 
 /// Words of a cache line.
 pub(crate) const LINE_WORDS: usize = 8;
@@ -18,27 +21,27 @@ pub(crate) const COVERAGE: usize = 2;
 pub(crate) const KEY: usize = 3;
 const HEADER: usize = 4;
 
-/// The first word of each kind of state, and what an empty row holds.
+/// The words of each kind of state, and what an empty row holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowLayout {
     /// The high limbs, then the low limbs.
-    pub(crate) float_sums: usize,
+    pub(crate) float_sums: Range<usize>,
     /// A word each.
-    pub(crate) int_sums: usize,
+    pub(crate) int_sums: Range<usize>,
     /// The counts of true values, a word each.
-    pub(crate) flags: usize,
+    pub(crate) flags: Range<usize>,
     /// Two places each: see [`most_frequent`](crate::aggregate::most_frequent).
-    pub(crate) codes: usize,
+    pub(crate) codes: Range<usize>,
     /// Minimum and maximum each.
-    pub(crate) float_ranges: usize,
+    pub(crate) float_ranges: Range<usize>,
     /// Minimum and maximum each.
-    pub(crate) int_ranges: usize,
+    pub(crate) int_ranges: Range<usize>,
     /// Rank of the time and value each.
-    pub(crate) float_ends: usize,
+    pub(crate) float_ends: Range<usize>,
     /// Rank of the time and value each.
-    pub(crate) int_ends: usize,
+    pub(crate) int_ends: Range<usize>,
     /// Rank of the time (low half) and capacity, then the span of the text.
-    pub(crate) text_ends: usize,
+    pub(crate) text_ends: Range<usize>,
     /// An empty row; as long as every row is.
     pub(crate) empty: Vec<u64>,
     /// Runs of float slots that are summed: first slot and how many.
@@ -64,7 +67,7 @@ impl RowLayout {
         let mut words = HEADER;
         let mut take = |count: usize| {
             words += count;
-            words - count
+            words - count..words
         };
         let mut layout = RowLayout {
             float_sums: take(2 * counts.float_sums.len()),
@@ -81,15 +84,13 @@ impl RowLayout {
         };
         layout.empty = alloc::vec![0; words.next_multiple_of(LINE_WORDS)];
         layout.empty[TIMES] = u64::from(u32::MAX);
-        for at in 0..counts.float_ranges {
-            let range = layout.float_ranges + 2 * at;
-            layout.empty[range] = f64::INFINITY.to_bits();
-            layout.empty[range + 1] = f64::NEG_INFINITY.to_bits();
+        let floats = MinMax::<f64>::EMPTY;
+        for range in layout.empty[layout.float_ranges.clone()].chunks_exact_mut(2) {
+            range.copy_from_slice(&[floats.min.to_bits(), floats.max.to_bits()]);
         }
-        for at in 0..counts.int_ranges {
-            let range = layout.int_ranges + 2 * at;
-            layout.empty[range] = i64::MAX as u64;
-            layout.empty[range + 1] = i64::MIN as u64;
+        let ints = MinMax::<i64>::EMPTY;
+        for range in layout.empty[layout.int_ranges.clone()].chunks_exact_mut(2) {
+            range.copy_from_slice(&[ints.min as u64, ints.max as u64]);
         }
         layout
     }

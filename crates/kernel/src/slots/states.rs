@@ -107,7 +107,7 @@ impl<'a> States<'a> {
 
     /// Returns the part of a sum that the row holds, and the other part if there is one.
     pub(crate) fn float_sum(&self, index: usize) -> (FloatSum, Option<&'a WideSum>) {
-        let at = self.plan.layout.float_sums + index;
+        let at = self.plan.layout.float_sums.start + index;
         let units = sum::units(self.word(at), self.word(at + self.plan.float_sums.len()));
         let cold = self.chunk.cold.get(&self.place(index)).map(|cold| &**cold);
         (FloatSum::from_units(units), cold)
@@ -115,50 +115,50 @@ impl<'a> States<'a> {
 
     pub(crate) fn int_sum(&self, index: usize) -> IntSum {
         let cold = self.chunk.cold_ints.get(&self.place(index)).copied().unwrap_or(0);
-        let hot = self.word(self.plan.layout.int_sums + index) as i64;
+        let hot = self.word(self.plan.layout.int_sums.start + index) as i64;
         IntSum::from_total(cold.saturating_add(i128::from(hot)))
     }
 
     pub(crate) fn true_count(&self, index: usize) -> u32 {
         // Never above the record count.
-        self.word(self.plan.layout.flags + index) as u32
+        self.word(self.plan.layout.flags.start + index) as u32
     }
 
     /// Returns the codes with their counts, in no order that means anything.
     pub(crate) fn codes(&self, index: usize) -> impl Iterator<Item = (u16, u32)> + use<'a> {
-        let at = self.plan.layout.codes + 2 * index;
+        let at = self.plan.layout.codes.start + 2 * index;
         let spilled = self.chunk.spilled_codes.get(&self.place(index));
         let places = &self.chunk.row(self.row)[at..at + 2];
         counted_in_place(places).chain(spilled.into_iter().flat_map(CodeCounts::iter))
     }
 
     pub(crate) fn float_range(&self, index: usize) -> MinMax<f64> {
-        let at = self.plan.layout.float_ranges + 2 * index;
+        let at = self.plan.layout.float_ranges.start + 2 * index;
         MinMax { min: f64::from_bits(self.word(at)), max: f64::from_bits(self.word(at + 1)) }
     }
 
     pub(crate) fn int_range(&self, index: usize) -> MinMax<i64> {
-        let at = self.plan.layout.int_ranges + 2 * index;
+        let at = self.plan.layout.int_ranges.start + 2 * index;
         MinMax { min: self.word(at) as i64, max: self.word(at + 1) as i64 }
     }
 
     pub(crate) fn float_end(&self, index: usize) -> Decided<f64> {
         let (_, end) = self.plan.float_ends[index];
-        let at = self.plan.layout.float_ends + 2 * index;
+        let at = self.plan.layout.float_ends.start + 2 * index;
         let value = f64::from_bits(self.word(at + 1));
         Decided { time_ms: self.time(end, self.word(at)), value }
     }
 
     pub(crate) fn int_end(&self, index: usize) -> Decided<i64> {
         let (_, end) = self.plan.int_ends[index];
-        let at = self.plan.layout.int_ends + 2 * index;
+        let at = self.plan.layout.int_ends.start + 2 * index;
         Decided { time_ms: self.time(end, self.word(at)), value: self.word(at + 1) as i64 }
     }
 
     /// Returns the deciding text and its time, which is [`End::farthest`] if there was none.
     pub(crate) fn text_end(&self, index: usize) -> (i64, &'a [u8]) {
         let (_, end) = self.plan.text_ends[index];
-        let at = self.plan.layout.text_ends + 2 * index;
+        let at = self.plan.layout.text_ends.start + 2 * index;
         let (start, length) = unspan(self.word(at + 1));
         let rank = u64::from(self.word(at) as u32);
         (self.time(end, rank), &self.chunk.bytes[start..][..length])
@@ -211,7 +211,7 @@ impl StatesMut<'_> {
 
     pub(crate) fn add_units(&mut self, index: usize, sum: FloatSum) {
         let (known, _) = self.read().float_sum(index);
-        let at = self.plan.layout.float_sums + index;
+        let at = self.plan.layout.float_sums.start + index;
         // Two sums of limbs, each below 2^116, or one of them with nothing.
         let (units, overflow) = known.units().overflowing_add(sum.units());
         let limbs = if overflow { None } else { sum::limbs(units) };
@@ -237,7 +237,7 @@ impl StatesMut<'_> {
         total.merge(sum);
         let place = (self.row as u16, index as u16);
         let hot = i64::try_from(total.total());
-        self.set(self.plan.layout.int_sums + index, hot.unwrap_or(0) as u64);
+        self.set(self.plan.layout.int_sums.start + index, hot.unwrap_or(0) as u64);
         if hot.is_ok() {
             self.chunk.cold_ints.remove(&place);
         } else {
@@ -246,7 +246,7 @@ impl StatesMut<'_> {
     }
 
     pub(crate) fn add_true_count(&mut self, index: usize, count: u32) {
-        let at = self.plan.layout.flags + index;
+        let at = self.plan.layout.flags.start + index;
         let known = self.read().true_count(index);
         self.set(at, u64::from(known) + u64::from(count));
     }
@@ -256,13 +256,13 @@ impl StatesMut<'_> {
     }
 
     pub(crate) fn set_float_range(&mut self, index: usize, range: MinMax<f64>) {
-        let at = self.plan.layout.float_ranges + 2 * index;
+        let at = self.plan.layout.float_ranges.start + 2 * index;
         self.set(at, range.min.to_bits());
         self.set(at + 1, range.max.to_bits());
     }
 
     pub(crate) fn set_int_range(&mut self, index: usize, range: MinMax<i64>) {
-        let at = self.plan.layout.int_ranges + 2 * index;
+        let at = self.plan.layout.int_ranges.start + 2 * index;
         self.set(at, range.min as u64);
         self.set(at + 1, range.max as u64);
     }
@@ -272,7 +272,7 @@ impl StatesMut<'_> {
     #[must_use]
     pub(crate) fn set_float_end(&mut self, index: usize, state: Decided<f64>) -> bool {
         let (_, end) = self.plan.float_ends[index];
-        let at = self.plan.layout.float_ends + 2 * index;
+        let at = self.plan.layout.float_ends.start + 2 * index;
         self.rank(end, state.time_ms).is_some_and(|rank| {
             self.set(at, rank);
             self.set(at + 1, state.value.to_bits());
@@ -283,7 +283,7 @@ impl StatesMut<'_> {
     #[must_use]
     pub(crate) fn set_int_end(&mut self, index: usize, state: Decided<i64>) -> bool {
         let (_, end) = self.plan.int_ends[index];
-        let at = self.plan.layout.int_ends + 2 * index;
+        let at = self.plan.layout.int_ends.start + 2 * index;
         self.rank(end, state.time_ms).is_some_and(|rank| {
             self.set(at, rank);
             self.set(at + 1, state.value as u64);

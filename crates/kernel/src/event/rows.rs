@@ -75,7 +75,8 @@ impl<'b> Rows<'b> {
             push_bytes(self.bytes, self.used, text);
     }
 
-    /// Ends a row as an event. `is_complete` says whether all presence bits are set.
+    /// Ends a row as an event without invalid values. `is_complete` says whether all presence
+    /// bits are set.
     #[inline]
     pub fn finish<'p>(
         &mut self,
@@ -83,7 +84,6 @@ impl<'b> Rows<'b> {
         time: Timestamp,
         key_parts: impl IntoIterator<Item = &'p [u8]>,
         is_complete: bool,
-        invalid_count: u32,
     ) {
         let start = *self.used;
         for part in key_parts {
@@ -92,6 +92,13 @@ impl<'b> Rows<'b> {
         let head = &mut self.heads[row];
         head.time = time;
         head.key = Span { start: start as u32, length: (*self.used - start) as u32 };
+        head.is_complete = is_complete;
+    }
+
+    /// Says again, after [`finish`](Rows::finish), whether all presence bits of a row are set,
+    /// and how many of its values were invalid.
+    pub fn amend(&mut self, row: usize, is_complete: bool, invalid_count: u32) {
+        let head = &mut self.heads[row];
         head.is_complete = is_complete;
         head.invalid_count = invalid_count;
     }

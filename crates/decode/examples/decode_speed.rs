@@ -2,7 +2,7 @@
 //! of all sweeps, and the sum of each slice's least wall time, which leaves out interruptions.
 //!
 //! `cargo run -p tidemill-decode --example decode_speed`; half a minute; an argument
-//! says how many messages to make, instead of 100 000.
+//! says how many messages to make, instead of 100 000, a second one names the only set to measure.
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
 #[path = "../tests/support/mod.rs"]
@@ -26,6 +26,9 @@ fn cpu_ns(start: Instant) -> u64 {
 }
 
 fn measure(name: &str, messages: &[String]) {
+    if std::env::args().nth(2).is_some_and(|only| only != name) {
+        return;
+    }
     let schema = sensor_schema();
     let mut block = EventBlock::new(&schema);
     let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());

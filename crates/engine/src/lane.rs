@@ -259,9 +259,7 @@ impl Lane {
         let messages = &entry.messages[self.first_fresh(entry)..];
         for (index, chunk) in messages.chunks(BLOCK_MESSAGES).enumerate() {
             self.block.clear();
-            for message in chunk {
-                self.decode(entry, message);
-            }
+            self.decoder.decode_all(&entry.buffer, chunk, &mut self.block);
             if let Err(error) = self.rollup.step(&self.block, &mut self.effects) {
                 self.fail(error.into(), actions);
                 return;
@@ -288,22 +286,6 @@ impl Lane {
             _ => processed.is_none_or(|processed| message.position > processed),
         };
         entry.messages.iter().position(fresh).unwrap_or(entry.messages.len())
-    }
-
-    fn decode(&mut self, entry: &Entry, message: &RawMessage) {
-        let payload = entry.payload(message);
-        match message.reject {
-            Some(reason) => {
-                self.block.begin(message.position, message.publish_time_ms);
-                self.block.reject(reason);
-            }
-            None => self.decoder.decode(
-                payload,
-                message.position,
-                message.publish_time_ms,
-                &mut self.block,
-            ),
-        }
     }
 
     /// Returns whether the entry is the next one; answers a jump.

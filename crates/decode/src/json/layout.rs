@@ -21,6 +21,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) kind: Kind,
+    pub(crate) slot: Slot,
     pub(crate) float_low: f64,
     pub(crate) float_high: f64,
     pub(crate) int_low: i64,
@@ -43,6 +44,7 @@ impl Rule {
         let (int_low, int_high) = whole_range(low, high);
         Rule {
             kind,
+            slot,
             // Infinities are never valid, whatever the range says.
             float_low: low.max(f64::MIN),
             float_high: high.min(f64::MAX),

@@ -179,7 +179,7 @@ impl Values {
     }
 
     #[inline]
-    fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v [u8] {
+    pub(crate) fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v [u8] {
         match cell {
             Cell::Plain { start, end } => &bytes[start as usize..end as usize],
             Cell::Made { start, end } => &self.scratch[start as usize..end as usize],

@@ -6,8 +6,8 @@
 //! and reads only as far ahead as its caller grants permits. A producer sends whole batches.
 //!
 //! Deliberately absent: transactions, schemas, Shared and Key_Shared subscriptions, individual
-//! acknowledgement, TLS, joining of chunked messages, decryption. The crate knows nothing of the
-//! rest of the workspace.
+//! acknowledgement, joining of chunked messages, decryption, certificates of clients. The crate
+//! knows nothing of the rest of the workspace.
 
 mod batch;
 mod client;
@@ -23,6 +23,7 @@ mod producer;
 mod proto;
 mod router;
 mod subscription;
+mod tls;
 #[cfg(test)]
 mod tests;
 

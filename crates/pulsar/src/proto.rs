@@ -5,8 +5,12 @@
 //! spoils nothing but itself. The commands are read as one `oneof`: on the wire that is the same
 //! as the optional fields of the original, and the number of each is also its command type.
 
+mod metadata;
+
 use bytes::Bytes;
 use prost::{Message, Oneof};
+
+pub(crate) use metadata::{BrokerEntryMetadata, MessageIdData, MessageMetadata};
 
 /// One command; `command` is `None` where the peer sent one that this crate does not know.
 #[derive(Clone, PartialEq, Message)]
@@ -121,62 +125,6 @@ impl Command {
             Self::AckResponse(_) => 38,
         }
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct MessageIdData {
-    #[prost(uint64, required, tag = "1")]
-    pub(crate) ledger_id: u64,
-    #[prost(uint64, required, tag = "2")]
-    pub(crate) entry_id: u64,
-    #[prost(int32, optional, tag = "3")]
-    pub(crate) partition: Option<i32>,
-    #[prost(int32, optional, tag = "4")]
-    pub(crate) batch_index: Option<i32>,
-    #[prost(int64, repeated, packed = "false", tag = "5")]
-    pub(crate) ack_set: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct EncryptionKeys {
-    #[prost(string, required, tag = "1")]
-    pub(crate) key: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct MessageMetadata {
-    #[prost(bytes = "bytes", required, tag = "1")]
-    pub(crate) producer_name: Bytes,
-    #[prost(uint64, required, tag = "2")]
-    pub(crate) sequence_id: u64,
-    #[prost(uint64, required, tag = "3")]
-    pub(crate) publish_time: u64,
-    #[prost(bytes = "bytes", optional, tag = "6")]
-    pub(crate) partition_key: Option<Bytes>,
-    #[prost(int32, optional, tag = "8")]
-    pub(crate) compression: Option<i32>,
-    #[prost(uint32, optional, tag = "9")]
-    pub(crate) uncompressed_size: Option<u32>,
-    #[prost(int32, optional, tag = "11")]
-    pub(crate) num_messages_in_batch: Option<i32>,
-    #[prost(uint64, optional, tag = "12")]
-    pub(crate) event_time: Option<u64>,
-    #[prost(message, repeated, tag = "13")]
-    pub(crate) encryption_keys: Vec<EncryptionKeys>,
-    #[prost(bool, optional, tag = "17")]
-    pub(crate) partition_key_b64_encoded: Option<bool>,
-    #[prost(bool, optional, tag = "25")]
-    pub(crate) null_value: Option<bool>,
-    #[prost(int32, optional, tag = "27")]
-    pub(crate) num_chunks_from_msg: Option<i32>,
-    #[prost(int32, optional, tag = "29")]
-    pub(crate) chunk_id: Option<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct BrokerEntryMetadata {
-    #[prost(uint64, optional, tag = "1")]
-    pub(crate) broker_timestamp: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -297,6 +245,8 @@ pub(crate) struct CommandLookupTopic {
 pub(crate) struct CommandLookupTopicResponse {
     #[prost(string, optional, tag = "1")]
     pub(crate) broker_service_url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) broker_service_url_tls: Option<String>,
     #[prost(int32, optional, tag = "3")]
     pub(crate) response: Option<i32>,
     #[prost(uint64, required, tag = "4")]

@@ -4,7 +4,7 @@
 //! client repeats nothing by itself except lookups that are redirected; consumers and producers
 //! repeat with back-off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -97,6 +97,14 @@ pub fn partition_topic(topic: &str, partition: u32) -> String {
     format!("{topic}-partition-{partition}")
 }
 
+/// Returns a topic's name without what `partition_topic` appends.
+fn without_partition(topic: &str) -> &str {
+    match topic.rsplit_once("-partition-") {
+        Some((whole, number)) if number.parse::<u32>().is_ok() => whole,
+        _ => topic,
+    }
+}
+
 /// A client of one cluster; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -163,6 +171,30 @@ impl Client {
             }
             Command::PartitionedTopicMetadataResponse(answer) => {
                 Err(Error::broker(what, topic, answer.error, answer.message))
+            }
+            other => Err(connection.unexpected(what, &other)),
+        }
+    }
+
+    /// Lists the persistent topics of a namespace (`tenant/name`), sorted, each once: partitioned
+    /// ones without the number of a partition.
+    ///
+    /// # Errors
+    /// Any; not repeated.
+    pub async fn topics_of_namespace(&self, namespace: &str) -> Result<Vec<String>, Error> {
+        let what = "topics of namespace";
+        let connection = self.connect(&self.service_target()).await?;
+        let request = |request_id| {
+            let namespace = namespace.to_owned();
+            Command::GetTopicsOfNamespace(proto::CommandGetTopicsOfNamespace {
+                request_id,
+                namespace,
+            })
+        };
+        match connection.request(what, namespace, request).await? {
+            Command::GetTopicsOfNamespaceResponse(answer) => {
+                let topics = answer.topics.iter().map(|topic| without_partition(topic));
+                Ok(topics.collect::<BTreeSet<&str>>().into_iter().map(str::to_owned).collect())
             }
             other => Err(connection.unexpected(what, &other)),
         }
@@ -354,6 +386,17 @@ mod tests {
         assert_eq!(hosts, ["a:1", "b:6650", "[::1]:7", "[::1]:6650"]);
         let hosts = parse_services("pulsar+ssl://a:1,b").unwrap();
         assert_eq!(hosts, ["a:1", "b:6651"]);
+    }
+
+    #[test]
+    fn number_of_a_partition_is_taken_off_the_name_alone() {
+        for (topic, whole) in [
+            ("persistent://a/b/c-partition-12", "persistent://a/b/c"),
+            ("persistent://a/b/c-partition-x", "persistent://a/b/c-partition-x"),
+            ("persistent://a/b/c", "persistent://a/b/c"),
+        ] {
+            assert_eq!(without_partition(topic), whole);
+        }
     }
 
     #[test]

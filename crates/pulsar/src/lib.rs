@@ -23,9 +23,9 @@ mod producer;
 mod proto;
 mod router;
 mod subscription;
-mod tls;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use batch::{AckSet, BadMessage, Message, Messages, OutgoingMessage};
 pub use client::{Auth, Client, ClientConfig, partition_topic};

@@ -20,7 +20,7 @@ pub(crate) struct BaseCommand {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, \
-                18, 19, 21, 22, 23, 24, 27, 28, 29, 30, 31, 36, 37, 38"
+                18, 19, 21, 22, 23, 24, 27, 28, 29, 30, 31, 32, 33, 36, 37, 38"
     )]
     pub(crate) command: Option<Command>,
 }
@@ -81,6 +81,10 @@ pub(crate) enum Command {
     GetLastMessageIdResponse(CommandGetLastMessageIdResponse),
     #[prost(message, tag = "31")]
     ActiveConsumerChange(CommandActiveConsumerChange),
+    #[prost(message, tag = "32")]
+    GetTopicsOfNamespace(CommandGetTopicsOfNamespace),
+    #[prost(message, tag = "33")]
+    GetTopicsOfNamespaceResponse(CommandGetTopicsOfNamespaceResponse),
     #[prost(message, tag = "36")]
     AuthChallenge(CommandAuthChallenge),
     #[prost(message, tag = "37")]
@@ -120,6 +124,8 @@ impl Command {
             Self::GetLastMessageId(_) => 29,
             Self::GetLastMessageIdResponse(_) => 30,
             Self::ActiveConsumerChange(_) => 31,
+            Self::GetTopicsOfNamespace(_) => 32,
+            Self::GetTopicsOfNamespaceResponse(_) => 33,
             Self::AuthChallenge(_) => 36,
             Self::AuthResponse(_) => 37,
             Self::AckResponse(_) => 38,
@@ -447,4 +453,20 @@ pub(crate) struct CommandGetLastMessageIdResponse {
     pub(crate) last_message_id: Option<MessageIdData>,
     #[prost(uint64, required, tag = "2")]
     pub(crate) request_id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandGetTopicsOfNamespace {
+    #[prost(uint64, required, tag = "1")]
+    pub(crate) request_id: u64,
+    #[prost(string, required, tag = "2")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandGetTopicsOfNamespaceResponse {
+    #[prost(uint64, required, tag = "1")]
+    pub(crate) request_id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) topics: Vec<String>,
 }

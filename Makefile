@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim bench fuzz build
+.PHONY: demo test check sim soak-pulsar bench fuzz build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -15,6 +15,9 @@ check: ## formatting, lints, style
 
 sim: ## the simulator alone: make sim SEEDS=10000
 	TIDEMILL_SEEDS=$(or $(SEEDS),10000) cargo test --package tidemill-engine --test simulation -- --nocapture
+
+soak-pulsar: ## two consumers while broker and consumers are killed: make soak-pulsar FOR=20m
+	env -u TIDEMILL_PULSAR_URL cargo run --package tidemill-pulsar --example failover_soak -- --for $(or $(FOR),20m)
 
 bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
 	bench/run.sh

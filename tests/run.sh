@@ -33,13 +33,13 @@ cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 say "fetching and starting Apache Pulsar (245 MB the first time) and ClickHouse old and new (16 + 175 MB)"
 ch_http=$(free_port); chm_http=$(free_port)
-broker=$(free_port); web=$(free_port); bookie=$(free_port)
+broker=$(free_port); web=$(free_port); bookie=$(free_port); tls=$(free_port)
 trap stop_services EXIT
 # Left over from the run before: the tests' topics keep all their messages.
 tests/service/pulsar/start-pulsar.sh stop --data "$work/pulsar" >/dev/null 2>&1 || true
 tests/service/pulsar/start-pulsar.sh wipe --data "$work/pulsar" >/dev/null
 tests/service/pulsar/start-pulsar.sh start --data "$work/pulsar" \
-  --broker-port "$broker" --web-port "$web" --bookie-port "$bookie" >"$work/pulsar.start" 2>&1 &
+  --broker-port "$broker" --web-port "$web" --bookie-port "$bookie" --tls-port "$tls" >"$work/pulsar.start" 2>&1 &
 pulsar_start=$!
 tests/service/clickhouse/clickhouse.sh up --state "$work/clickhouse" --wipe \
   --http "$ch_http" --tcp "$(free_port)" --interserver "$(free_port)"
@@ -52,7 +52,8 @@ cat "$work/pulsar.start"
 export TIDEMILL_PULSAR_URL=pulsar://127.0.0.1:$broker
 export TIDEMILL_PULSAR_ADMIN=http://127.0.0.1:$web
 export TIDEMILL_PULSAR_DATA=$work/pulsar
-export TIDEMILL_PULSAR_PORTS="--broker-port $broker --web-port $web --bookie-port $bookie"
+export TIDEMILL_PULSAR_PORTS="--broker-port $broker --web-port $web --bookie-port $bookie --tls-port $tls"
+export TIDEMILL_PULSAR_TLS_URL=pulsar+ssl://127.0.0.1:$tls
 export TIDEMILL_CLICKHOUSE_URL=http://127.0.0.1:$ch_http
 export TIDEMILL_CLICKHOUSE_MODERN_URL=http://127.0.0.1:$chm_http
 

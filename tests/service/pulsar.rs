@@ -17,6 +17,10 @@ pub(crate) struct Pulsar {
     pub(crate) url: String,
     /// `http://host:port` of the admin REST interface.
     pub(crate) admin: String,
+    /// `pulsar+ssl://host:port` of the same broker.
+    pub(crate) tls_url: String,
+    /// The folder with `ca.pem`, `token` and `token.foreign`.
+    pub(crate) security: PathBuf,
     own: Option<Own>,
 }
 
@@ -35,19 +39,22 @@ impl Pulsar {
         if let (Some(url), Some(admin)) =
             (named("TIDEMILL_PULSAR_URL"), named("TIDEMILL_PULSAR_ADMIN"))
         {
-            return Self { url, admin, own: None };
+            let data = PathBuf::from(named("TIDEMILL_PULSAR_DATA").unwrap_or_default());
+            let tls_url = named("TIDEMILL_PULSAR_TLS_URL").unwrap_or_default();
+            return Self { url, admin, tls_url, security: data.join("security"), own: None };
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../tests/service/pulsar/start-pulsar.sh")
             .canonicalize()
             .expect("start script");
         let data = build_dir.join("service").join(name);
-        let ports = free_ports::<3>();
+        let ports = free_ports::<4>();
         let options = [
             ("--data", data.to_str().expect("path is UTF-8").to_owned()),
             ("--broker-port", ports[0].to_string()),
             ("--web-port", ports[1].to_string()),
             ("--bookie-port", ports[2].to_string()),
+            ("--tls-port", ports[3].to_string()),
             ("--timeout", "300".to_owned()),
         ];
         let options: Vec<String> =
@@ -69,6 +76,8 @@ impl Pulsar {
         Self {
             url: format!("pulsar://127.0.0.1:{}", ports[0]),
             admin: format!("http://127.0.0.1:{}", ports[1]),
+            tls_url: format!("pulsar+ssl://127.0.0.1:{}", ports[3]),
+            security: data.join("security"),
             own: Some(Own { script, options, _watcher: watcher, _alive: alive }),
         }
     }

@@ -4,8 +4,9 @@
 //! client repeats nothing by itself except lookups that are redirected; consumers and producers
 //! repeat with back-off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +16,13 @@ use tracing::debug;
 use crate::connection::{Connection, Target};
 use crate::error::{Error, ServerError};
 use crate::proto::{self, Command};
+use crate::tls::Tls;
 
 const REDIRECTS_MAX: u32 = 20;
 /// Brokers whose connections are kept; beyond it the ones without a user are forgotten.
 const BROKERS_MAX: usize = 1024;
 const DEFAULT_PORT: u16 = 6650;
+const DEFAULT_PORT_TLS: u16 = 6651;
 
 /// How the client proves who it is.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -44,8 +47,12 @@ impl std::fmt::Debug for Auth {
 /// Settings of a client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// `pulsar://host:port`, or several hosts: `pulsar://a:6650,b:6650`.
+    /// `pulsar://host:port`, or several hosts: `pulsar://a:6650,b:6650`. With `pulsar+ssl://` all
+    /// connections are made with TLS.
     pub url: String,
+    /// PEM file of the authorities that may have signed the brokers' certificates; `None` trusts
+    /// those of the operating system. Without meaning where the URL is `pulsar://`.
+    pub tls_ca_file: Option<PathBuf>,
     /// Who the client is.
     pub auth: Auth,
     /// Limit for connecting and the handshake. Default 10,000.
@@ -69,6 +76,7 @@ impl ClientConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            tls_ca_file: None,
             auth: Auth::None,
             connect_timeout_ms: 10_000,
             request_timeout_ms: 30_000,
@@ -89,6 +97,14 @@ pub fn partition_topic(topic: &str, partition: u32) -> String {
     format!("{topic}-partition-{partition}")
 }
 
+/// Returns a topic's name without what `partition_topic` appends.
+fn without_partition(topic: &str) -> &str {
+    match topic.rsplit_once("-partition-") {
+        Some((whole, number)) if number.parse::<u32>().is_ok() => whole,
+        _ => topic,
+    }
+}
+
 /// A client of one cluster; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -100,6 +116,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 #[derive(Debug)]
 struct Inner {
     config: ClientConfig,
+    tls: Option<Tls>,
     services: Vec<String>,
     next_service: AtomicUsize,
     next_id: AtomicU64,
@@ -113,12 +130,16 @@ impl Client {
     /// Creates a client; connects only when something is asked of it.
     ///
     /// # Errors
-    /// `Error::Config` where the URL is not `pulsar://host[:port][,host[:port]]`.
+    /// `Error::Config` where the URL is not `pulsar://host[:port][,host[:port]]` (or
+    /// `pulsar+ssl://…`), `Error::Tls` where the authorities cannot be read.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         let services = parse_services(&config.url)?;
+        let secret = config.url.starts_with(SCHEME_TLS);
+        let tls = secret.then(|| Tls::new(config.tls_ca_file.as_deref())).transpose()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
+                tls,
                 services,
                 next_service: AtomicUsize::new(0),
                 next_id: AtomicU64::new(1),
@@ -155,6 +176,30 @@ impl Client {
         }
     }
 
+    /// Lists the persistent topics of a namespace (`tenant/name`), sorted, each once: partitioned
+    /// ones without the number of a partition.
+    ///
+    /// # Errors
+    /// Any; not repeated.
+    pub async fn topics_of_namespace(&self, namespace: &str) -> Result<Vec<String>, Error> {
+        let what = "topics of namespace";
+        let connection = self.connect(&self.service_target()).await?;
+        let request = |request_id| {
+            let namespace = namespace.to_owned();
+            Command::GetTopicsOfNamespace(proto::CommandGetTopicsOfNamespace {
+                request_id,
+                namespace,
+            })
+        };
+        match connection.request(what, namespace, request).await? {
+            Command::GetTopicsOfNamespaceResponse(answer) => {
+                let topics = answer.topics.iter().map(|topic| without_partition(topic));
+                Ok(topics.collect::<BTreeSet<&str>>().into_iter().map(str::to_owned).collect())
+            }
+            other => Err(connection.unexpected(what, &other)),
+        }
+    }
+
     /// Returns an id for a consumer or producer, unique in this client.
     pub(crate) fn next_id(&self) -> u64 {
         self.inner.next_id.fetch_add(1, Ordering::Relaxed)
@@ -168,7 +213,12 @@ impl Client {
         for _ in 0..REDIRECTS_MAX {
             let connection = self.connect(&target).await?;
             let answer = lookup(&connection, topic, authoritative).await?;
-            let url = answer.broker_service_url.unwrap_or_default();
+            // Never from a secret connection to an open one.
+            let url = match self.inner.tls {
+                Some(_) => answer.broker_service_url_tls,
+                None => answer.broker_service_url,
+            };
+            let url = url.unwrap_or_default();
             let broker = parse_services(&url)?.swap_remove(0);
             let proxied = answer.proxy_through_service_url.unwrap_or(false);
             target = if proxied {
@@ -205,7 +255,7 @@ impl Client {
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        match Connection::open(target, &self.inner.config).await {
+        match Connection::open(target, &self.inner.config, self.inner.tls.as_ref()).await {
             Ok(connection) => {
                 *slot = Some(connection.clone());
                 Ok(connection)
@@ -300,15 +350,15 @@ async fn lookup(
     }
 }
 
+const SCHEME_TLS: &str = "pulsar+ssl://";
+
 /// Returns the hosts of a URL, each with its port; at least one.
 fn parse_services(url: &str) -> Result<Vec<String>, Error> {
     let fail = |problem| Error::Config { key: "url", value: url.to_owned(), problem };
-    let Some(hosts) = url.strip_prefix("pulsar://") else {
-        return Err(fail(if url.starts_with("pulsar+ssl://") {
-            "tls is not supported"
-        } else {
-            "must start with pulsar://"
-        }));
+    let plain = url.strip_prefix("pulsar://").map(|hosts| (hosts, DEFAULT_PORT));
+    let tls = || url.strip_prefix(SCHEME_TLS).map(|hosts| (hosts, DEFAULT_PORT_TLS));
+    let Some((hosts, default_port)) = plain.or_else(tls) else {
+        return Err(fail("must start with pulsar:// or pulsar+ssl://"));
     };
     let hosts = hosts.trim_end_matches('/');
     let parse = |host: &str| {
@@ -320,7 +370,7 @@ fn parse_services(url: &str) -> Result<Vec<String>, Error> {
             Some(("", _)) => Err(fail("host is missing or malformed")),
             Some((_, port)) if port.parse::<u16>().is_err() => Err(fail("port is not a number")),
             Some(_) => Ok(host.to_owned()),
-            None => Ok(format!("{host}:{DEFAULT_PORT}")),
+            None => Ok(format!("{host}:{default_port}")),
         }
     };
     hosts.split(',').map(parse).collect()
@@ -334,12 +384,24 @@ mod tests {
     fn url_may_name_several_hosts_and_leave_the_port_out() {
         let hosts = parse_services("pulsar://a:1,b,[::1]:7,[::1]/").unwrap();
         assert_eq!(hosts, ["a:1", "b:6650", "[::1]:7", "[::1]:6650"]);
+        let hosts = parse_services("pulsar+ssl://a:1,b").unwrap();
+        assert_eq!(hosts, ["a:1", "b:6651"]);
+    }
+
+    #[test]
+    fn number_of_a_partition_is_taken_off_the_name_alone() {
+        for (topic, whole) in [
+            ("persistent://a/b/c-partition-12", "persistent://a/b/c"),
+            ("persistent://a/b/c-partition-x", "persistent://a/b/c-partition-x"),
+            ("persistent://a/b/c", "persistent://a/b/c"),
+        ] {
+            assert_eq!(without_partition(topic), whole);
+        }
     }
 
     #[test]
     fn unusable_url_is_refused_with_the_reason() {
-        for url in ["", "http://a", "pulsar+ssl://a", "pulsar://", "pulsar://a,,b", "pulsar://a:x"]
-        {
+        for url in ["", "http://a", "pulsar+ssl://", "pulsar://", "pulsar://a,,b", "pulsar://a:x"] {
             let error = parse_services(url).unwrap_err();
             assert!(!error.retry() && error.to_string().contains(url), "{error}");
         }

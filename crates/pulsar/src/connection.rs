@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -21,6 +21,7 @@ use crate::dispatch::{Dispatch, Reaction};
 use crate::error::Error;
 use crate::frame::{Frame, FrameDecoder, encode_command, encode_head};
 use crate::proto::{self, Command};
+use crate::tls::Tls;
 
 const PROTOCOL_VERSION: i32 = 19;
 /// The broker's default; used until it has announced its own.
@@ -66,10 +67,14 @@ struct Inner {
 
 impl Connection {
     /// Connects, introduces itself and starts the connection's task.
-    pub(crate) async fn open(target: &Target, config: &ClientConfig) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        target: &Target,
+        config: &ClientConfig,
+        tls: Option<&Tls>,
+    ) -> Result<Self, Error> {
         let what = "connect";
         let limit = Duration::from_millis(config.connect_timeout_ms);
-        let opening = handshake(target, config);
+        let opening = handshake(target, config, tls);
         let (stream, decoder, message_bytes_max) =
             timeout(limit, opening).await.map_err(|_| Error::Timeout {
                 what,
@@ -207,14 +212,36 @@ fn client_version() -> String {
     concat!("tidemill-", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
+/// Writes some bytes, or hands on what TLS holds back; returns whether nothing is left.
+async fn write_out(
+    writer: &mut (impl AsyncWrite + Unpin),
+    bytes: &mut BytesMut,
+) -> std::io::Result<bool> {
+    if bytes.has_remaining() {
+        writer.write_buf(bytes).await.map(|_| false)
+    } else {
+        writer.flush().await.map(|()| true)
+    }
+}
+
+/// A socket, with or without TLS around it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 async fn handshake(
     target: &Target,
     config: &ClientConfig,
-) -> Result<(TcpStream, FrameDecoder, usize), Error> {
+    tls: Option<&Tls>,
+) -> Result<(Box<dyn Stream>, FrameDecoder, usize), Error> {
     let address = &target.address;
     let io = |error: std::io::Error| io_error(address, &error);
-    let mut stream = TcpStream::connect(address).await.map_err(io)?;
+    let stream = TcpStream::connect(address).await.map_err(io)?;
     stream.set_nodelay(true).map_err(io)?;
+    let mut stream: Box<dyn Stream> = match tls {
+        Some(tls) => Box::new(tls.secure(address, stream).await?),
+        None => Box::new(stream),
+    };
     let (auth_method_name, auth_data) = auth_data(&config.auth);
     let connect = Command::Connect(proto::CommandConnect {
         client_version: client_version(),
@@ -228,6 +255,7 @@ async fn handshake(
         }),
     });
     stream.write_all(&encode_command(connect)).await.map_err(io)?;
+    stream.flush().await.map_err(io)?;
     let mut decoder = FrameDecoder::new(MESSAGE_BYTES_DEFAULT);
     let answer = loop {
         if let Some(frame) = next_frame(&mut decoder, address)? {
@@ -276,7 +304,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, stream: TcpStream) {
+    async fn run(mut self, stream: Box<dyn Stream>) {
         let reason = match self.serve(stream).await {
             Ok(()) => self.dispatch.disconnected("no longer used"),
             Err(reason) => reason,
@@ -285,10 +313,12 @@ impl Task {
         self.dispatch.close(reason);
     }
 
-    async fn serve(&mut self, mut stream: TcpStream) -> Result<(), Error> {
+    async fn serve(&mut self, stream: Box<dyn Stream>) -> Result<(), Error> {
         let dispatch = Arc::clone(&self.dispatch);
         let io = |error: std::io::Error| io_error(dispatch.address(), &error);
-        let (mut reader, mut writer) = stream.split();
+        let (mut reader, mut writer) = split(stream);
+        // TLS keeps what the socket did not take; a plain socket has nothing to flush.
+        let mut unflushed = false;
         let mut ticks = interval_at(Instant::now() + self.keep_alive, self.keep_alive);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping_unanswered = false;
@@ -306,8 +336,10 @@ impl Task {
                     self.accept_frames()?;
                 }
                 () = queue.lowered.notified(), if paused => {}
-                written = writer.write_buf(&mut self.write), if self.write.has_remaining() => {
-                    written.map_err(io)?;
+                flushed = write_out(&mut writer, &mut self.write),
+                    if unflushed || self.write.has_remaining() =>
+                {
+                    unflushed = !flushed.map_err(io)?;
                 }
                 frame = self.outgoing.recv(), if self.write.len() < WRITE_BYTES_MAX => {
                     let Some(frame) = frame else { return Ok(()) };

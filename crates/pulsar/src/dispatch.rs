@@ -325,6 +325,7 @@ fn request_id(answer: &Command) -> Option<u64> {
         Command::PartitionedTopicMetadataResponse(answer) => Some(answer.request_id),
         Command::LookupTopicResponse(answer) => Some(answer.request_id),
         Command::GetLastMessageIdResponse(answer) => Some(answer.request_id),
+        Command::GetTopicsOfNamespaceResponse(answer) => Some(answer.request_id),
         Command::AckResponse(answer) => answer.request_id,
         _ => None,
     }

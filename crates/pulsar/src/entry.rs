@@ -61,7 +61,7 @@ pub enum RejectReason {
         bytes: u64,
     },
     /// The body is compressed with a codec that is not supported.
-    #[error("unsupported compression {}", codec::name(*.0))]
+    #[error("unsupported compression codec {0}")]
     UnsupportedCodec(
         /// Number of the codec in the protocol.
         i32,
@@ -256,6 +256,10 @@ fn decompress(compression: i32, body: &Bytes, size: u64) -> Result<Bytes, Reject
         0 => Ok(body.clone()),
         codec::LZ4 => codec::decompress_lz4(body, size).ok_or(RejectReason::MalformedCompression),
         codec::ZSTD => codec::decompress_zstd(body, size).ok_or(RejectReason::MalformedCompression),
+        codec::ZLIB => codec::decompress_zlib(body, size).ok_or(RejectReason::MalformedCompression),
+        codec::SNAPPY => {
+            codec::decompress_snappy(body, size).ok_or(RejectReason::MalformedCompression)
+        }
         other => Err(RejectReason::UnsupportedCodec(other)),
     }
 }

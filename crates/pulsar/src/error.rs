@@ -104,6 +104,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// TLS cannot be set up, or the broker's certificate is not accepted; never retried.
+    #[error("{key} = {value:?}: {problem}")]
+    Tls {
+        /// Name of the setting.
+        key: &'static str,
+        /// Its value, or the broker's address.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The socket failed.
     #[error("{address}: {problem}")]
     Io {
@@ -182,7 +192,9 @@ impl Error {
     /// Reports who has to act.
     pub fn domain(&self) -> Domain {
         match self {
-            Self::Config { .. } | Self::TooLarge { .. } | Self::Closed => Domain::User,
+            Self::Config { .. } | Self::Tls { .. } | Self::TooLarge { .. } | Self::Closed => {
+                Domain::User
+            }
             Self::Broker { code, .. } if !code.retry() => Domain::User,
             _ => Domain::External,
         }
@@ -191,7 +203,7 @@ impl Error {
     /// Reports whether trying again (with back-off) can help.
     pub fn retry(&self) -> bool {
         match self {
-            Self::Config { .. } | Self::TooLarge { .. } | Self::Closed => false,
+            Self::Config { .. } | Self::Tls { .. } | Self::TooLarge { .. } | Self::Closed => false,
             Self::Broker { code, .. } => code.retry(),
             _ => true,
         }

@@ -6,8 +6,8 @@
 //! and reads only as far ahead as its caller grants permits. A producer sends whole batches.
 //!
 //! Deliberately absent: transactions, schemas, Shared and Key_Shared subscriptions, individual
-//! acknowledgement, TLS, joining of chunked messages, decryption. The crate knows nothing of the
-//! rest of the workspace.
+//! acknowledgement, joining of chunked messages, decryption, certificates of clients. The crate
+//! knows nothing of the rest of the workspace.
 
 mod batch;
 mod client;
@@ -25,6 +25,7 @@ mod router;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use batch::{AckSet, BadMessage, Message, Messages, OutgoingMessage};
 pub use client::{Auth, Client, ClientConfig, partition_topic};

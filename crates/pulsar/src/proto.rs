@@ -5,8 +5,12 @@
 //! spoils nothing but itself. The commands are read as one `oneof`: on the wire that is the same
 //! as the optional fields of the original, and the number of each is also its command type.
 
+mod metadata;
+
 use bytes::Bytes;
 use prost::{Message, Oneof};
+
+pub(crate) use metadata::{BrokerEntryMetadata, MessageIdData, MessageMetadata};
 
 /// One command; `command` is `None` where the peer sent one that this crate does not know.
 #[derive(Clone, PartialEq, Message)]
@@ -16,7 +20,7 @@ pub(crate) struct BaseCommand {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, \
-                18, 19, 21, 22, 23, 24, 27, 28, 29, 30, 31, 36, 37, 38"
+                18, 19, 21, 22, 23, 24, 27, 28, 29, 30, 31, 32, 33, 36, 37, 38"
     )]
     pub(crate) command: Option<Command>,
 }
@@ -77,6 +81,10 @@ pub(crate) enum Command {
     GetLastMessageIdResponse(CommandGetLastMessageIdResponse),
     #[prost(message, tag = "31")]
     ActiveConsumerChange(CommandActiveConsumerChange),
+    #[prost(message, tag = "32")]
+    GetTopicsOfNamespace(CommandGetTopicsOfNamespace),
+    #[prost(message, tag = "33")]
+    GetTopicsOfNamespaceResponse(CommandGetTopicsOfNamespaceResponse),
     #[prost(message, tag = "36")]
     AuthChallenge(CommandAuthChallenge),
     #[prost(message, tag = "37")]
@@ -116,67 +124,13 @@ impl Command {
             Self::GetLastMessageId(_) => 29,
             Self::GetLastMessageIdResponse(_) => 30,
             Self::ActiveConsumerChange(_) => 31,
+            Self::GetTopicsOfNamespace(_) => 32,
+            Self::GetTopicsOfNamespaceResponse(_) => 33,
             Self::AuthChallenge(_) => 36,
             Self::AuthResponse(_) => 37,
             Self::AckResponse(_) => 38,
         }
     }
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct MessageIdData {
-    #[prost(uint64, required, tag = "1")]
-    pub(crate) ledger_id: u64,
-    #[prost(uint64, required, tag = "2")]
-    pub(crate) entry_id: u64,
-    #[prost(int32, optional, tag = "3")]
-    pub(crate) partition: Option<i32>,
-    #[prost(int32, optional, tag = "4")]
-    pub(crate) batch_index: Option<i32>,
-    #[prost(int64, repeated, packed = "false", tag = "5")]
-    pub(crate) ack_set: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct EncryptionKeys {
-    #[prost(string, required, tag = "1")]
-    pub(crate) key: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct MessageMetadata {
-    #[prost(bytes = "bytes", required, tag = "1")]
-    pub(crate) producer_name: Bytes,
-    #[prost(uint64, required, tag = "2")]
-    pub(crate) sequence_id: u64,
-    #[prost(uint64, required, tag = "3")]
-    pub(crate) publish_time: u64,
-    #[prost(bytes = "bytes", optional, tag = "6")]
-    pub(crate) partition_key: Option<Bytes>,
-    #[prost(int32, optional, tag = "8")]
-    pub(crate) compression: Option<i32>,
-    #[prost(uint32, optional, tag = "9")]
-    pub(crate) uncompressed_size: Option<u32>,
-    #[prost(int32, optional, tag = "11")]
-    pub(crate) num_messages_in_batch: Option<i32>,
-    #[prost(uint64, optional, tag = "12")]
-    pub(crate) event_time: Option<u64>,
-    #[prost(message, repeated, tag = "13")]
-    pub(crate) encryption_keys: Vec<EncryptionKeys>,
-    #[prost(bool, optional, tag = "17")]
-    pub(crate) partition_key_b64_encoded: Option<bool>,
-    #[prost(bool, optional, tag = "25")]
-    pub(crate) null_value: Option<bool>,
-    #[prost(int32, optional, tag = "27")]
-    pub(crate) num_chunks_from_msg: Option<i32>,
-    #[prost(int32, optional, tag = "29")]
-    pub(crate) chunk_id: Option<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct BrokerEntryMetadata {
-    #[prost(uint64, optional, tag = "1")]
-    pub(crate) broker_timestamp: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -297,6 +251,8 @@ pub(crate) struct CommandLookupTopic {
 pub(crate) struct CommandLookupTopicResponse {
     #[prost(string, optional, tag = "1")]
     pub(crate) broker_service_url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) broker_service_url_tls: Option<String>,
     #[prost(int32, optional, tag = "3")]
     pub(crate) response: Option<i32>,
     #[prost(uint64, required, tag = "4")]
@@ -497,4 +453,20 @@ pub(crate) struct CommandGetLastMessageIdResponse {
     pub(crate) last_message_id: Option<MessageIdData>,
     #[prost(uint64, required, tag = "2")]
     pub(crate) request_id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandGetTopicsOfNamespace {
+    #[prost(uint64, required, tag = "1")]
+    pub(crate) request_id: u64,
+    #[prost(string, required, tag = "2")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandGetTopicsOfNamespaceResponse {
+    #[prost(uint64, required, tag = "1")]
+    pub(crate) request_id: u64,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) topics: Vec<String>,
 }

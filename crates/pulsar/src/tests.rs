@@ -82,7 +82,13 @@ fn message_command() -> Command {
 
 #[test]
 fn batch_is_split_into_what_was_sent_under_each_codec() {
-    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+    for compression in [
+        Compression::None,
+        Compression::Lz4,
+        Compression::Zstd,
+        Compression::Zlib,
+        Compression::Snappy,
+    ] {
         let sent = messages(250);
         let entry = open(batch(250, compression));
         assert_eq!((entry.message_count, entry.permits), (250, 250));
@@ -132,8 +138,10 @@ fn every_single_flipped_byte_behind_the_checksum_is_noticed() {
 #[test]
 fn rejected_entry_keeps_its_count_and_bounded_bytes() {
     let cases = [
-        (batch_with(|m| m.compression = Some(codec::SNAPPY)), RejectReason::UnsupportedCodec(4)),
-        (batch_with(|m| m.compression = Some(codec::ZLIB)), RejectReason::UnsupportedCodec(2)),
+        (batch_with(|m| m.compression = Some(5)), RejectReason::UnsupportedCodec(5)),
+        (batch_with(|m| m.compression = Some(-1)), RejectReason::UnsupportedCodec(-1)),
+        (batch_with(|m| m.compression = Some(codec::SNAPPY)), RejectReason::MalformedCompression),
+        (batch_with(|m| m.compression = Some(codec::ZLIB)), RejectReason::MalformedCompression),
         (batch_with(|m| m.compression = Some(codec::ZSTD)), RejectReason::MalformedCompression),
         (batch_with(|m| m.encryption_keys.push(Default::default())), RejectReason::Encrypted),
         (
@@ -149,8 +157,8 @@ fn rejected_entry_keeps_its_count_and_bounded_bytes() {
         assert_eq!((entry.message_count, entry.permits), (10, 10));
         assert_eq!(entry.body_bytes(), 16);
     }
-    let unsupported = open(batch_with(|m| m.compression = Some(4)));
-    assert_eq!(reason(&unsupported).to_string(), "unsupported compression snappy");
+    let unsupported = open(batch_with(|m| m.compression = Some(9)));
+    assert_eq!(reason(&unsupported).to_string(), "unsupported compression codec 9");
 }
 
 #[test]

@@ -71,6 +71,12 @@ async fn four_partitions_return_what_was_sent_with_zstd() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn four_partitions_return_what_was_sent_with_zlib_and_snappy() {
+    four_partitions_return_what_was_sent(Compression::Zlib).await;
+    four_partitions_return_what_was_sent(Compression::Snappy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn four_partitions_return_what_was_sent_without_compression() {
     four_partitions_return_what_was_sent(Compression::None).await;
 }

@@ -1,5 +1,7 @@
 //! What the tests on the real broker share: the broker, topics, messages, waiting.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 #[path = "../../../../tests/service/pulsar.rs"]
 mod service;
 

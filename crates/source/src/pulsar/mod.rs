@@ -2,45 +2,60 @@
 //!
 //! The broker's cursor is only where reading starts and a lower bound for others: what was
 //! processed, the lanes know from their records. Every new subscription is a new assignment.
+//! Partitions and topics that appear later become lanes without a restart; none ever goes away.
 
 mod convert;
+mod discover;
 mod flow;
 mod partition;
 mod probe;
+mod topics;
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::Duration,
 };
 
 use tidemill_engine::port::{Continuity, Source, SourceControl, SourceEvent};
 use tidemill_kernel::event::Position;
-use tidemill_pulsar::{Client, ClientConfig, EntryLimits, StartAt, partition_topic};
+use tidemill_pulsar::{Client, ClientConfig, EntryLimits};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
-use tracing::{info, warn};
 
-use partition::{Order, PartitionTask};
+use discover::discover;
+use partition::Order;
+pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
-/// The name of the only partition of a topic that is not partitioned.
-pub const PLAIN_PARTITION: &str = "plain";
+/// Where a lane without any record begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest entry that the broker has.
+    Earliest,
+    /// Behind the newest one, at the moment the subscription is made.
+    Latest,
+    /// With the first entry that was published at this time (ms) or later.
+    PublishTime(i64),
+}
 
 /// Which topic to read, and how.
 #[derive(Clone, Debug)]
 pub struct PulsarConfig {
     /// The broker.
     pub client: ClientConfig,
-    /// The topic's full name, without a partition's suffix.
-    pub topic: String,
+    /// The topics.
+    pub topics: Topics,
     /// The subscription's name.
     pub subscription: String,
     /// Names this consumer; the broker spreads partitions over consumers in the order of names.
     pub consumer_name: String,
-    /// Where a new subscription starts; an old one goes on where its records say.
-    pub start: StartAt,
+    /// Where partitions start that are there when the source is opened and have no record.
+    /// Those that appear later are read from their first entry.
+    pub start: Start,
+    /// How often topics and partitions that are new are looked for.
+    pub discovery_interval: Duration,
     /// The most messages of a partition on their way or waiting.
     pub queue_messages_max: u32,
     /// About the most bytes of a partition on their way or waiting.
@@ -54,10 +69,11 @@ impl PulsarConfig {
     pub fn new(url: &str, topic: &str, subscription: &str) -> PulsarConfig {
         PulsarConfig {
             client: ClientConfig::new(url),
-            topic: topic.to_owned(),
+            topics: Topics::One(topic.to_owned()),
             subscription: subscription.to_owned(),
             consumer_name: String::new(),
-            start: StartAt::Earliest,
+            start: Start::Earliest,
+            discovery_interval: Duration::from_secs(30),
             queue_messages_max: 50_000,
             queue_bytes_max: 16 << 20,
             entry_bytes_max: EntryLimits::default().entry_bytes_max,
@@ -65,7 +81,7 @@ impl PulsarConfig {
     }
 }
 
-/// The partitions of one topic.
+/// The partitions of the topics.
 pub struct PulsarSource {
     events: Receiver<SourceEvent>,
     control: Arc<Control>,
@@ -77,8 +93,8 @@ struct Control {
     orders: Mutex<BTreeMap<Arc<str>, UnboundedSender<Order>>>,
 }
 
-/// Connects to the topic and subscribes to all its partitions, in the background: a broker that is
-/// down is waited for.
+/// Connects to the topics and subscribes to all their partitions, in the background: a broker that
+/// is down is waited for.
 ///
 /// # Errors
 /// A bad URL, or no threads to be had.
@@ -97,44 +113,6 @@ pub fn open(config: PulsarConfig) -> Result<PulsarSource, String> {
     let control = Arc::new(Control { orders: Mutex::new(BTreeMap::new()) });
     runtime.spawn(discover(client, config, sender, control.clone()));
     Ok(PulsarSource { events, control, _runtime: runtime })
-}
-
-/// Finds the partitions and starts a task for each.
-async fn discover(
-    client: Client,
-    config: PulsarConfig,
-    events: Sender<SourceEvent>,
-    control: Arc<Control>,
-) {
-    let count = loop {
-        match client.partition_count(&config.topic).await {
-            Ok(count) => break count,
-            Err(error) if error.retry() => {
-                warn!(topic = config.topic, %error, "topic not reached, trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => {
-                let text = format!("topic {:?}: {error}", config.topic);
-                let name: Arc<str> = PLAIN_PARTITION.into();
-                let _ = events.send(SourceEvent::Assigned(name.clone()));
-                let _ = events.send(SourceEvent::Failed(name, text));
-                return;
-            }
-        }
-    };
-    info!(topic = config.topic, partitions = count, "topic found");
-    let partitions: Vec<(Arc<str>, String)> = match count {
-        0 => vec![(PLAIN_PARTITION.into(), config.topic.clone())],
-        count => (0..count)
-            .map(|index| (index.to_string().into(), partition_topic(&config.topic, index)))
-            .collect(),
-    };
-    for (name, topic) in partitions {
-        let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
-        control.lock().insert(name.clone(), orders);
-        let task = PartitionTask::new(&client, &config, name, &topic, events.clone(), receiver);
-        tokio::spawn(task.run());
-    }
 }
 
 impl Source for PulsarSource {

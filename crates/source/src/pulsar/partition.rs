@@ -15,7 +15,7 @@ use tidemill_pulsar::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::{PulsarConfig, convert, flow::Flow, probe};
+use super::{PulsarConfig, Start, convert, flow::Flow, probe};
 
 /// How often going back is tried on one subscription, and the pause between.
 const SEEK_ATTEMPTS_MAX: u32 = 20;
@@ -45,6 +45,8 @@ pub(super) struct PartitionTask {
     reading: bool,
     /// Whether the next loss of the subscription is our own seek.
     seeking: bool,
+    /// The publish time at which a lane without a record begins, until the subscription is there.
+    start_time_ms: Option<u64>,
     /// The entry delivered last, or the one that reading was to begin with.
     last: Option<pulsar::Position>,
     /// An entry whose checksum did not match: it is asked for once more before it is believed.
@@ -64,7 +66,10 @@ impl PartitionTask {
     ) -> PartitionTask {
         let consumer = client.subscribe(ConsumerConfig {
             consumer_name: config.consumer_name.clone(),
-            start: config.start,
+            start: match config.start {
+                Start::Latest => StartAt::Latest,
+                Start::Earliest | Start::PublishTime(_) => StartAt::Earliest,
+            },
             limits: EntryLimits {
                 entry_bytes_max: config.entry_bytes_max,
                 ..EntryLimits::default()
@@ -83,6 +88,10 @@ impl PartitionTask {
             assigned: false,
             reading: false,
             seeking: false,
+            start_time_ms: match config.start {
+                Start::PublishTime(at_ms) => Some(u64::try_from(at_ms).unwrap_or(0)),
+                Start::Earliest | Start::Latest => None,
+            },
             last: None,
             suspect: None,
             acknowledge: None,
@@ -175,8 +184,7 @@ impl PartitionTask {
         if damaged && self.suspect != Some(entry.position) {
             warn!(partition = %self.name, position = %entry.position, "checksum does not match");
             self.suspect = Some(entry.position);
-            self.seek(Some(Position::new(entry.position.ledger_id, entry.position.entry_id, 0)))
-                .await;
+            self.seek(StartAt::Position(entry.position)).await;
             return true;
         }
         if let Some(last) = self.last
@@ -189,7 +197,7 @@ impl PartitionTask {
                         partition = %self.name, %last, found = %entry.position, expected = ?other,
                         "entries of the ledger before are missing, going back"
                     );
-                    self.seek(Some(Position::new(last.ledger_id, last.entry_id, 0))).await;
+                    self.seek(StartAt::Position(last)).await;
                     return true;
                 }
             }
@@ -211,13 +219,26 @@ impl PartitionTask {
 
     async fn handle_order(&mut self, order: Order) {
         match order {
+            Order::ReadFrom { from: None, seek: false }
+                if self.assigned && self.start_time_ms.is_some() =>
+            {
+                let at_ms = self.start_time_ms.take().unwrap_or(0);
+                info!(partition = %self.name, at_ms, "first start: going to a publish time");
+                if !self.seek(StartAt::PublishTime(at_ms)).await {
+                    self.start_time_ms = Some(at_ms);
+                }
+            }
             Order::ReadFrom { from, seek: false } => {
                 info!(partition = %self.name, ?from, "reading");
                 self.reading = self.assigned;
                 self.last = from.map(broker_position);
                 self.grant().await;
             }
-            Order::ReadFrom { from, seek: true } => self.seek(from).await,
+            Order::ReadFrom { from, seek: true } => {
+                let to =
+                    from.map_or(StartAt::Earliest, |from| StartAt::Position(broker_position(from)));
+                self.seek(to).await;
+            }
             Order::Credit(permits) => {
                 self.flow.processed(permits);
                 self.grant().await;
@@ -229,19 +250,19 @@ impl PartitionTask {
         }
     }
 
-    /// Goes back; a new subscription and assignment follow.
-    async fn seek(&mut self, from: Option<Position>) {
+    /// Goes to another place; a new subscription and assignment follow. Returns whether the broker
+    /// agreed.
+    async fn seek(&mut self, to: StartAt) -> bool {
         self.reading = false;
         self.seeking = true;
-        let to = from.map_or(StartAt::Earliest, |from| StartAt::Position(broker_position(from)));
         for _ in 0..SEEK_ATTEMPTS_MAX {
             match self.handle.seek(to).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 // Without a subscription the next one starts anew from the record in any case.
                 Err(error @ pulsar::Error::NotConnected { .. }) => {
                     self.seeking = false;
                     warn!(partition = %self.name, %error, "could not go back");
-                    return;
+                    return false;
                 }
                 Err(error) => {
                     warn!(partition = %self.name, %error, "could not go back, trying again");
@@ -251,6 +272,7 @@ impl PartitionTask {
         }
         let text = format!("the broker refused {SEEK_ATTEMPTS_MAX} times to go back to {to:?}");
         self.send(SourceEvent::Failed(self.name.clone(), text));
+        false
     }
 
     async fn grant(&mut self) {

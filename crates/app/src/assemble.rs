@@ -241,6 +241,7 @@ fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouse
     ClickHouseConfig {
         user: sink.user.clone(),
         password: sink.password.as_ref().map(|password| password.expose().to_owned()),
+        ca_file: sink.ca_file.clone(),
         create: sink.create,
         connect_timeout: sink.connect_timeout,
         insert_timeout: sink.insert_timeout,

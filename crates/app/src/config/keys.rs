@@ -246,6 +246,7 @@ const CLICKHOUSE: &[Key] = &[
     key("table", Text, Required, "the table readers use: database.table"),
     key("user", Text, Absent, "default: the server's default user"),
     key("password", Secret, Absent, "password: ${NAME} or file:/path"),
+    key("ca_file", Text, Absent, "PEM file of the CA of an https url; default: the system's roots"),
     key("create", Bool, Is("true"), "make missing tables and views; alters nothing"),
     key("connect_timeout", Duration(10, HOUR), Is("5s"), "how long connecting may take"),
     key("insert_timeout", Duration(10, HOUR), Is("60s"), "how long one insert may take"),

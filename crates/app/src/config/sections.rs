@@ -218,6 +218,8 @@ pub struct ClickHouseSink {
     pub user: Option<String>,
     /// The password.
     pub password: Option<Secret>,
+    /// A PEM file with the CA of the server's certificate; `None`: the system's roots.
+    pub ca_file: Option<PathBuf>,
     /// Whether missing tables and views are made at the start.
     pub create: bool,
     /// How long making a connection may take.

@@ -78,6 +78,7 @@ fn read_clickhouse(section: &Section<'_>) -> ClickHouseSink {
         table,
         user: section.text_optional("user"),
         password: section.secret("password"),
+        ca_file: section.text_optional("ca_file").map(Into::into),
         create: section.flag("create"),
         connect_timeout: section.duration("connect_timeout"),
         insert_timeout: section.duration("insert_timeout"),

@@ -1,6 +1,6 @@
 //! Settings of the ClickHouse store.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{error::SinkError, select::quote_clickhouse};
 
@@ -15,6 +15,8 @@ pub struct ClickHouseConfig {
     pub user: Option<String>,
     /// The password. Never shown.
     pub password: Option<String>,
+    /// A PEM file with the CA of the server's certificate; `None`: the system's roots.
+    pub ca_file: Option<PathBuf>,
     /// The name that readers use: `database.table`, or `table` in the database `default`.
     pub table: String,
     /// Whether missing databases, tables and views are made at the start.
@@ -43,6 +45,7 @@ impl ClickHouseConfig {
             url: url.into(),
             user: None,
             password: None,
+            ca_file: None,
             table: table.into(),
             create: false,
             connect_timeout: Duration::from_secs(5),
@@ -72,6 +75,9 @@ impl ClickHouseConfig {
         if host.is_empty() || host.starts_with(':') || rest.contains(['?', '#', ' ']) {
             return fail("url", format!("{:?} is no http://host:port", self.url));
         }
+        if self.ca_file.is_some() && !self.url.starts_with("https://") {
+            return fail("ca_file", format!("{:?} is not https, no CA is asked for", self.url));
+        }
         if self.piece_rows_max == 0 || self.piece_bytes_max == 0 {
             return fail("piece_rows_max", "pieces of no rows".into());
         }
@@ -87,6 +93,7 @@ impl fmt::Debug for ClickHouseConfig {
             .field("url", &url)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("ca_file", &self.ca_file)
             .field("table", &self.table)
             .field("create", &self.create)
             .field("connect_timeout", &self.connect_timeout)

@@ -10,6 +10,7 @@
 //! task. All of a commit goes through one URL, which must lead to one replica at a time.
 
 mod config;
+mod connection;
 mod ddl;
 mod pieces;
 mod read;

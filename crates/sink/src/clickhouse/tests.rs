@@ -151,7 +151,7 @@ fn codes_are_read_from_answers_of_servers_only() {
 
 #[test]
 fn what_passes_is_retried_and_what_the_data_causes_is_refused() {
-    let class = |code| StoreError::from(Failure { code, text: "t".into() });
+    let class = |code| StoreError::from(Failure { code, untrusted: false, text: "t".into() });
     // Too many parts, memory, read-only (two), no table, no database, no time, too many queries,
     // network, no Keeper, quorum, replica behind, table is dropped, unknown, no answer at all.
     for code in
@@ -163,7 +163,8 @@ fn what_passes_is_retried_and_what_the_data_causes_is_refused() {
     // No such column (three), type, cannot parse (three), syntax, access, credentials.
     for code in [10, 16, 47, 53, 6, 27, 33, 62, 497, 516, 193, 131, 117] {
         assert!(matches!(class(Some(code)), StoreError::Refused(_)), "{code}");
-        let error = SinkError::from(Failure { code: Some(code), text: "t".into() });
+        let error =
+            SinkError::from(Failure { code: Some(code), untrusted: false, text: "t".into() });
         assert!(!error.retry(), "{code}");
     }
 }

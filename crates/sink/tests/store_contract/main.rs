@@ -8,6 +8,7 @@
 mod cases;
 mod faults;
 mod fixture;
+mod https;
 mod proxy;
 mod services;
 mod target;

@@ -82,7 +82,7 @@ case "$cmd" in
     echo $! > "$state/pid"
     deadline=$(( $(date +%s) + wait_s ))
     until answers; do
-      if ! live_pid >/dev/null; then echo "clickhouse-modern.sh: it ended at once:" >&2; tail -5 "$state/log" >&2; exit 1; fi
+      if ! kill -0 "$(cat "$state/pid")" 2>/dev/null; then echo "clickhouse-modern.sh: it ended at once:" >&2; tail -5 "$state/log" >&2; exit 1; fi
       [ "$(date +%s)" -lt "$deadline" ] || { echo "clickhouse-modern.sh: not ready after ${wait_s}s" >&2; tail -5 "$state/log" >&2; exit 1; }
       sleep 0.1
     done

@@ -134,7 +134,8 @@ up() {
   echo $! > "$state/pid"
   local deadline=$(( $(date +%s) + wait_s ))
   until answers; do
-    if ! live_pid >/dev/null; then echo "clickhouse.sh: the server ended at once:" >&2; tail -5 "$state"/log/* >&2; return 1; fi
+    # just forked, it does not have its own command line yet
+    if ! kill -0 "$(cat "$state/pid")" 2>/dev/null; then echo "clickhouse.sh: the server ended at once:" >&2; tail -5 "$state"/log/* >&2; return 1; fi
     [ "$(date +%s)" -lt "$deadline" ] || { echo "clickhouse.sh: not ready after ${wait_s}s" >&2; tail -5 "$state"/log/* >&2; return 1; }
     sleep 0.1
   done

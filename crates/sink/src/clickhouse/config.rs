@@ -6,6 +6,23 @@ use crate::{error::SinkError, select::quote_clickhouse};
 
 const NAME_BYTES_MAX: usize = 64;
 
+/// How the tables are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TableEngine {
+    /// On one server.
+    #[default]
+    Plain,
+    /// On a cluster: rows on the shard of their device, records and letters on every server, each
+    /// insert on at least [`QUORUM_DEFAULT`] replicas.
+    Replicated {
+        /// The cluster's name in the servers' `remote_servers`.
+        cluster: String,
+    },
+}
+
+/// The replicas that must have an insert, unless the configuration says otherwise.
+pub const QUORUM_DEFAULT: u32 = 2;
+
 /// Where ClickHouse is and what the tables are called.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClickHouseConfig {
@@ -19,6 +36,8 @@ pub struct ClickHouseConfig {
     pub ca_file: Option<PathBuf>,
     /// The name that readers use: `database.table`, or `table` in the database `default`.
     pub table: String,
+    /// How the tables are kept.
+    pub engine: TableEngine,
     /// Whether missing databases, tables and views are made at the start.
     pub create: bool,
     /// How long making a connection may take.
@@ -31,7 +50,8 @@ pub struct ClickHouseConfig {
     pub piece_rows_max: usize,
     /// The most bytes of one insert before compression; a single larger row goes alone.
     pub piece_bytes_max: usize,
-    /// How many replicas must have an insert before it counts; `None`: the server's setting.
+    /// How many replicas must have an insert before it counts; `None`: [`QUORUM_DEFAULT`] for
+    /// replicated tables, else the server's setting.
     pub insert_quorum: Option<u32>,
     /// Further settings of inserts, by name.
     pub insert_settings: Vec<(String, String)>,
@@ -47,6 +67,7 @@ impl ClickHouseConfig {
             password: None,
             ca_file: None,
             table: table.into(),
+            engine: TableEngine::Plain,
             create: false,
             connect_timeout: Duration::from_secs(5),
             insert_timeout: Duration::from_secs(60),
@@ -81,7 +102,41 @@ impl ClickHouseConfig {
         if self.piece_rows_max == 0 || self.piece_bytes_max == 0 {
             return fail("piece_rows_max", "pieces of no rows".into());
         }
+        self.engine.check()?;
         Names::parse(&self.table).map(|_| ())
+    }
+
+    /// Returns how many replicas must have an insert; `None`: the server's setting.
+    pub(super) fn quorum(&self) -> Option<u32> {
+        match self.engine {
+            TableEngine::Plain => self.insert_quorum,
+            TableEngine::Replicated { .. } => Some(self.insert_quorum.unwrap_or(QUORUM_DEFAULT)),
+        }
+    }
+}
+
+impl TableEngine {
+    /// Returns the cluster of replicated tables.
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            TableEngine::Plain => None,
+            TableEngine::Replicated { cluster } => Some(cluster),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        let Some(cluster) = self.cluster() else {
+            return Ok(());
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if cluster.is_empty() || cluster.len() > NAME_BYTES_MAX || !cluster.bytes().all(plain) {
+            let problem = format!(
+                "{cluster:?} must be 1 to {NAME_BYTES_MAX} letters, digits or _ - . as in the \
+                 servers' remote_servers"
+            );
+            return Err(SinkError::Config { key: "cluster", problem });
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +150,7 @@ impl fmt::Debug for ClickHouseConfig {
             .field("password", &self.password.as_ref().map(|_| "..."))
             .field("ca_file", &self.ca_file)
             .field("table", &self.table)
+            .field("engine", &self.engine)
             .field("create", &self.create)
             .field("connect_timeout", &self.connect_timeout)
             .field("insert_timeout", &self.insert_timeout)
@@ -113,6 +169,8 @@ pub(super) struct Names {
     pub(super) database: String,
     pub(super) view: String,
     pub(super) rows: String,
+    /// Holds the rows of one shard where `rows` is Distributed.
+    pub(super) rows_shard: String,
     pub(super) letters: String,
     pub(super) records: String,
 }
@@ -135,6 +193,7 @@ impl Names {
             database: database.into(),
             view: view.into(),
             rows: format!("{view}_rows"),
+            rows_shard: format!("{view}_rows_shard"),
             letters: format!("{view}_dead_letters"),
             records: format!("{view}_commits"),
         })

@@ -10,7 +10,7 @@ use tidemill_kernel::row::Column;
 use tokio::runtime::Runtime;
 
 use super::{
-    config::ClickHouseConfig,
+    config::{ClickHouseConfig, TableEngine},
     connection::{certificate_remedy, client},
     ddl::Dialect,
     row_binary::Reader,
@@ -19,6 +19,8 @@ use crate::{error::SinkError, value::Value};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// What a replica says that has not got all that a quorum has.
+const BEHIND_QUORUM: u32 = 289;
 /// The longest text of an error that is passed on.
 const ERROR_CHARS_MAX: usize = 1_000;
 
@@ -61,8 +63,18 @@ impl Server {
         if server.dialect == Dialect::Modern {
             server.insert_settings.push(("async_insert".into(), "0".into()));
         }
-        if let Some(quorum) = config.insert_quorum {
+        if config.engine != TableEngine::Plain {
+            // A row has to be on its shard before the record that says so.
+            server.insert_settings.push(("insert_distributed_sync".into(), "1".into()));
+            // Else what was deleted by hand could not be written again: it would be taken for a
+            // repeat. Repeats change nothing here anyway.
+            server.insert_settings.push(("insert_deduplicate".into(), "0".into()));
+        }
+        if let Some(quorum) = config.quorum() {
             server.insert_settings.push(("insert_quorum".into(), quorum.to_string()));
+            // The server's own limit is ten minutes. It must answer before we stop waiting.
+            let timeout_ms = (config.insert_timeout.as_millis() / 2).max(1);
+            server.insert_settings.push(("insert_quorum_timeout".into(), timeout_ms.to_string()));
             if server.dialect == Dialect::Modern {
                 // Parallel quorum inserts are not seen by select_sequential_consistency.
                 server.insert_settings.push(("insert_quorum_parallel".into(), "0".into()));
@@ -76,12 +88,40 @@ impl Server {
         self.run(self.query_timeout, self.client.query_raw(sql).execute())
     }
 
-    /// Runs a SELECT whose answer has these columns. Reads see all that a quorum confirmed.
+    /// Runs a SELECT whose answer has these columns. It sees all that a quorum confirmed; a
+    /// replica that is behind answers with [`BEHIND_QUORUM`] instead.
     pub(super) fn select(&self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, Failure> {
+        self.select_with(sql, columns, "1")
+    }
+
+    /// Runs a SELECT as [`select`](Server::select); where an old server can never say again that it
+    /// has everything, what it has will do. 18.16 goes on asking for the newest part of a
+    /// partition that was dropped, so this is for tables whose days are dropped when they are old.
+    pub(super) fn select_of_days(
+        &self,
+        sql: &str,
+        columns: &[Column],
+    ) -> Result<Vec<Vec<Value>>, Failure> {
+        match self.select(sql, columns) {
+            Err(failure)
+                if failure.code == Some(BEHIND_QUORUM) && self.dialect == Dialect::Legacy =>
+            {
+                self.select_with(sql, columns, "0")
+            }
+            other => other,
+        }
+    }
+
+    fn select_with(
+        &self,
+        sql: &str,
+        columns: &[Column],
+        consistency: &str,
+    ) -> Result<Vec<Vec<Value>>, Failure> {
         let query = self
             .client
             .query_raw(sql)
-            .with_setting("select_sequential_consistency", "1")
+            .with_setting("select_sequential_consistency", consistency)
             .fetch_bytes("RowBinary");
         let answer = self.run(self.query_timeout, async {
             let mut cursor = query?;

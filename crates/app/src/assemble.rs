@@ -17,7 +17,7 @@ use tidemill_engine::{
 use tidemill_pulsar::{Auth, ClientConfig, StartAt};
 use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedReader,
-    EmbeddedStore, SinkError, StdoutStore, StoreReader,
+    EmbeddedStore, SinkError, StdoutStore, StoreReader, clickhouse::TableEngine,
 };
 use tidemill_source::{file, generate::source as generate, pulsar};
 use tracing::{info, warn};
@@ -166,9 +166,11 @@ fn open_stores(
 ) -> Result<Option<Vec<Box<dyn Store>>>, String> {
     let columns = config.schema.columns();
     let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
-    let count = match config.sink {
+    let count = match &config.sink {
         // One writer at a time is all that SQLite and a stream have.
         Sink::Embedded(_) | Sink::Stdout => 1,
+        // A table takes one insert with a quorum at a time.
+        Sink::ClickHouse(sink) if sink.engine != TableEngine::Plain => 1,
         Sink::ClickHouse(_) => config.pipeline.worker_threads,
     };
     let mut stores: Vec<Box<dyn Store>> = Vec::new();
@@ -241,6 +243,8 @@ fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouse
     ClickHouseConfig {
         user: sink.user.clone(),
         password: sink.password.as_ref().map(|password| password.expose().to_owned()),
+        ca_file: sink.ca_file.clone(),
+        engine: sink.engine.clone(),
         create: sink.create,
         connect_timeout: sink.connect_timeout,
         insert_timeout: sink.insert_timeout,

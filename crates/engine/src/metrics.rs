@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use tidemill_kernel::{event::Reason, ledger::Ledger};
+use tidemill_kernel::{
+    event::{Position, Reason},
+    ledger::Ledger,
+};
 
 /// Counters of a pipeline since its process started.
 #[derive(Debug, Default)]
@@ -42,6 +45,8 @@ pub struct LaneStatus {
     pub watermark_ms: Option<i64>,
     /// The publish time of the newest processed message, ms.
     pub publish_time_ms: Option<i64>,
+    /// The position of the newest processed message.
+    pub position: Option<Position>,
     /// Why it stopped, if it did.
     pub failure: Option<String>,
     /// Whether it reads.

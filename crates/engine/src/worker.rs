@@ -330,9 +330,10 @@ impl Worker {
         self.context.metrics.messages.fetch_add(fresh, Relaxed);
         self.context.metrics.bytes.fetch_add(bytes, Relaxed);
         if let Some(last) = entry.messages.last() {
-            let publish_time_ms = last.publish_time_ms;
+            let (publish_time_ms, position) = (last.publish_time_ms, last.position);
             self.context.metrics.update_lane(partition, |status| {
                 status.publish_time_ms = Some(publish_time_ms);
+                status.position = Some(position);
             });
         }
     }

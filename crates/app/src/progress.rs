@@ -53,7 +53,7 @@ impl Input {
     fn of(config: &Config) -> Option<Input> {
         match &config.source {
             Source::File(from) => {
-                let Some(sizes) = from.paths.iter().map(|path| size(path)).collect() else {
+                let Some(sizes) = from.paths.iter().map(size).collect() else {
                     return Some(Input::Unknown);
                 };
                 Some(Input::files(sizes, from.partitions == FilePartitions::Single))

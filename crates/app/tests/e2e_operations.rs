@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use e2e::{TIDEMILL, job::Run};
+use e2e::{TIDEMILL, job::Run, root};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -213,4 +213,35 @@ fn every_command_has_a_manual_page() {
     let missing = tidemill(&[Path::new("man"), Path::new("--out"), &place.path("none")]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("none"), "{}", text(&missing.stderr));
+}
+
+/// Runs a tool of systemd; `None` where the machine has none.
+fn systemd_analyze(arguments: &[&str], unit: &Path) -> Option<Output> {
+    Command::new("systemd-analyze").args(arguments).arg(unit).output().ok()
+}
+
+#[test]
+fn unit_is_accepted_by_systemd_and_locks_the_service_in() {
+    let place = Place::new();
+    let unit = fs::read_to_string(root().join("packaging/tidemill@.service")).expect("the unit");
+    let here = unit.replace("/usr/local/bin/tidemill", TIDEMILL);
+    assert_ne!(here, unit, "the unit starts what its head says is installed");
+    let path = place.path("tidemill@sensors.service");
+    fs::write(&path, &here).expect("the unit is written");
+    let said = |output: &Output| text(&output.stdout) + &text(&output.stderr);
+    if let Some(output) = systemd_analyze(&["verify", "--man=no"], &path) {
+        // A key that it does not know is only a word of warning.
+        assert!(output.status.success() && said(&output).is_empty(), "{}", said(&output));
+        let security = ["security", "--offline=true", "--threshold=15"];
+        let output = systemd_analyze(&security, &path).expect("it was there a moment ago");
+        assert!(output.status.success(), "exposed by more than 1.5: {}", said(&output));
+    }
+    let value = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key} in the unit"))
+    };
+    assert_eq!(value("RestartPreventExitStatus"), tidemill::exit::USAGE.to_string());
+    assert_eq!((value("KillSignal"), value("Restart")), ("SIGTERM", "on-failure"));
+    let patience_s = value("TimeoutStopSec").trim_end_matches('s').parse::<u32>();
+    assert!(patience_s.is_ok_and(|seconds| seconds >= 40), "a drain may take 30 s by default");
 }

@@ -68,7 +68,8 @@ enum Command {
 
 fn after_help() -> String {
     format!(
-        "{}\nTIDEMILL_LOG sets what is logged: error, warn, info, debug, trace, off, or by module.\n\
+        "{}\nTIDEMILL_LOG sets what is logged: error, warn, info, debug, trace, off, or by \
+         module.\n\
          Documents: docs/tutorial.md to begin with, docs/operations.md to run it.",
         exit::help()
     )

@@ -28,6 +28,7 @@ use crate::{
         Sink,
     },
     http,
+    progress::Progress,
     status::StatusLine,
 };
 
@@ -76,6 +77,7 @@ pub fn run(
         "started"
     );
     let _status = StatusLine::start(metrics.clone());
+    let _progress = Progress::start(config, metrics);
     Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
 }
 

@@ -8,10 +8,11 @@ use tidemill_pulsar::{Client, ConsumerConfig, ConsumerEvent, Position, StartAt, 
 use tidemill_sink::PartitionTotals;
 use tidemill_source::pulsar::PLAIN_PARTITION;
 
-use super::{Failure, USAGE, run};
+use super::{Failure, run};
 use crate::{
     assemble::{open_reader, pulsar_client},
     config::{Config, PulsarSource, Source},
+    exit::USAGE,
     ledger_check::{Finding, check},
     table::render,
 };

@@ -163,6 +163,8 @@ impl Late {
 pub enum TimeMode {
     /// The time in the message.
     Event,
+    /// When the message was published, by the broker's clock where it stamps entries.
+    Publish,
 }
 
 impl TimeMode {
@@ -170,6 +172,7 @@ impl TimeMode {
     pub fn name(self) -> &'static str {
         match self {
             TimeMode::Event => "event",
+            TimeMode::Publish => "publish",
         }
     }
 }

@@ -8,6 +8,7 @@ mod ddl;
 mod demo;
 mod generate;
 mod query;
+mod reset;
 mod run;
 mod verify;
 
@@ -37,6 +38,8 @@ enum Command {
     Ddl(ddl::Arguments),
     /// Print stored rows or dead letters as a table.
     Query(query::Arguments),
+    /// Forget what a pipeline has committed, or accept that messages are gone.
+    Reset(reset::Arguments),
     /// Prove that every message is accounted for.
     Verify(verify::Arguments),
 }
@@ -82,6 +85,7 @@ impl Cli {
             Command::Generate(arguments) => generate::execute(&arguments),
             Command::Ddl(arguments) => ddl::execute(&arguments),
             Command::Query(arguments) => query::execute(&arguments),
+            Command::Reset(arguments) => reset::execute(&arguments),
             Command::Verify(arguments) => verify::execute(&arguments),
         };
         match outcome {

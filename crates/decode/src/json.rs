@@ -162,7 +162,7 @@ impl JsonDecoder {
 
     /// Appends exactly one message to the block: an event, or a rejected one with its reason.
     /// The block must have been made for the decoder's schema. `publish_time_ms` is handed on
-    /// and not looked at.
+    /// and only looked at where the schema has no time of its own.
     #[inline]
     pub fn decode(
         &mut self,

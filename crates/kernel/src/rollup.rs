@@ -101,7 +101,7 @@ impl Progress {
         highest_event_time_ms: i64::MIN,
         processed: None,
         resume: None,
-        ledger: Ledger { messages: 0, aggregated: 0, open: 0, late: 0, rejected: 0 },
+        ledger: Ledger { messages: 0, aggregated: 0, open: 0, late: 0, rejected: 0, lost: 0 },
     };
 }
 

@@ -9,6 +9,7 @@ mod examples;
 mod generate;
 mod man;
 mod query;
+mod reset;
 mod run;
 mod verify;
 
@@ -55,6 +56,8 @@ enum Command {
     /// Print stored rows or dead letters as a table.
     #[command(after_help = examples::QUERY)]
     Query(query::Arguments),
+    /// Forget what a pipeline has committed, or accept that messages are gone.
+    Reset(reset::Arguments),
     /// Prove that every message is accounted for.
     #[command(after_help = examples::VERIFY)]
     Verify(verify::Arguments),
@@ -118,6 +121,7 @@ impl Cli {
             Command::Generate(arguments) => generate::execute(&arguments),
             Command::Ddl(arguments) => ddl::execute(&arguments),
             Command::Query(arguments) => query::execute(&arguments),
+            Command::Reset(arguments) => reset::execute(&arguments),
             Command::Verify(arguments) => verify::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),
             Command::Man(arguments) => man::execute(&arguments),

@@ -232,7 +232,7 @@ const WINDOW: &[Key] = &[
         "events further ahead of their publish time are dead letters",
     ),
     key("idle_timeout", Duration(100, 7 * DAY), Is("10s"), "then open windows are written as is"),
-    key("time", Choice(&["event"]), Is("event"), "which time decides the window"),
+    key("time", Choice(&["event", "publish"]), Is("event"), "which time decides the window"),
 ];
 
 const EMBEDDED: &[Key] = &[

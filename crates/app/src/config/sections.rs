@@ -164,6 +164,8 @@ impl Late {
 pub enum TimeMode {
     /// The time in the message.
     Event,
+    /// When the message was published, by the broker's clock where it stamps entries.
+    Publish,
 }
 
 impl TimeMode {
@@ -171,6 +173,7 @@ impl TimeMode {
     pub fn name(self) -> &'static str {
         match self {
             TimeMode::Event => "event",
+            TimeMode::Publish => "publish",
         }
     }
 }

@@ -97,6 +97,8 @@ pub(crate) struct Layout {
     /// The parts of the key, in order.
     pub(crate) keys: Vec<Target>,
     pub(crate) time: Target,
+    /// Whether the event time is the publish time, and no field.
+    pub(crate) time_is_published: bool,
     pub(crate) floats: Vec<Target>,
     /// Integers and booleans.
     pub(crate) ints: Vec<Target>,
@@ -117,6 +119,7 @@ impl Layout {
             field_of: Vec::new(),
             keys: Vec::new(),
             time: Target::default(),
+            time_is_published: !schema.has_time(),
             floats: Vec::new(),
             ints: Vec::new(),
             texts: Vec::new(),

@@ -204,6 +204,7 @@ impl Values {
         }
         let time = match self.pick(&layout.time) {
             Cell::Time(time) => time,
+            _ if layout.time_is_published => block.publish_time().ok_or(Reason::InvalidTime)?,
             Cell::Absent => return Err(Reason::MissingTime),
             _ => return Err(Reason::InvalidTime),
         };

@@ -254,6 +254,11 @@ impl EventBlock {
         }
     }
 
+    /// Returns the publish time of the message begun last as an event time, if it can be one.
+    pub fn publish_time(&self) -> Option<Timestamp> {
+        self.heads.last().and_then(|head| Timestamp::from_ms(head.publish_time_ms))
+    }
+
     /// Ends the message begun last as an event. The key's parts come in the schema's order, and
     /// are UTF-8.
     #[inline]

@@ -11,13 +11,14 @@ use tidemill::config::Config;
 use tidemill::config::keys::{Fallback, Key, Kind, TABLES};
 use tidemill_kernel::event::Reason;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/configuration.md",
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",
+    "docs/sources.md",
     "docs/time.md",
 ];
 
@@ -74,6 +75,7 @@ fn configuration_page() -> String {
                 .expect("a string");
         }
     }
+    page.push_str("\n## `[source.stdin]`\n\nNo keys. See [sources.md](sources.md).\n");
     page.push_str("\n## `[sink.stdout]`\n\nNo keys. Rows go to standard output as NDJSON.\n");
     page
 }

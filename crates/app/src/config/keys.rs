@@ -92,6 +92,7 @@ pub const TABLES: &[Table] = &[
     Table { path: "pipeline", keys: PIPELINE },
     Table { path: "source", keys: &[] },
     Table { path: "source.file", keys: FILE },
+    Table { path: "source.stdin", keys: &[] },
     Table { path: "source.generate", keys: GENERATE },
     Table { path: "source.pulsar", keys: PULSAR },
     Table { path: "schema", keys: SCHEMA },
@@ -124,7 +125,12 @@ const PIPELINE: &[Key] = &[
 ];
 
 const FILE: &[Key] = &[
-    key("paths", Texts, Required, "NDJSON files in the order in which they are read"),
+    key(
+        "paths",
+        Texts,
+        Required,
+        "NDJSON files, plain, gzip or zstd, in the order in which they are read",
+    ),
     key(
         "partitions",
         Choice(&["single", "per_file"]),

@@ -29,6 +29,8 @@ pub struct Pipeline {
 pub enum Source {
     /// NDJSON files.
     File(FileSource),
+    /// NDJSON from the standard input, once.
+    Stdin,
     /// Made in the process.
     Generate(GenerateSource),
     /// A Pulsar topic.
@@ -40,6 +42,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         match self {
             Source::File(_) => "file",
+            Source::Stdin => "stdin",
             Source::Generate(_) => "generate",
             Source::Pulsar(_) => "pulsar",
         }

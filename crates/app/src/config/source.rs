@@ -16,13 +16,14 @@ use super::{
     units::{as_ms, duration_text},
 };
 
-const SOURCES: [&str; 3] = ["source.file", "source.generate", "source.pulsar"];
+const SOURCES: [&str; 4] = ["source.file", "source.stdin", "source.generate", "source.pulsar"];
 
 /// Returns the source; `None` and noted problems if there is not exactly one.
 pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Source> {
     let section = one_of(reader, root, "source", &SOURCES)?;
     match section.path() {
         "source.file" => Some(Source::File(read_file(&section))),
+        "source.stdin" => Some(Source::Stdin),
         "source.generate" => Some(Source::Generate(read_generate(&section))),
         _ => Some(Source::Pulsar(read_pulsar(&section))),
     }
@@ -62,6 +63,9 @@ fn read_file(section: &Section<'_>) -> FileSource {
     for path in &paths {
         if path.is_empty() {
             section.fail("paths", Problem::new("holds an empty path", ""));
+        } else if path == "-" {
+            let problem = Problem::new("names the standard input", "write [source.stdin] instead");
+            section.fail("paths", problem);
         } else if !seen.insert(path) {
             section.fail("paths", Problem::new("names a file twice", "name each file once"));
         }

@@ -11,13 +11,14 @@ use tidemill::config::Config;
 use tidemill::config::keys::{Fallback, Key, Kind, TABLES};
 use tidemill_kernel::event::Reason;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/configuration.md",
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",
+    "docs/schemas.md",
     "docs/sources.md",
     "docs/time.md",
 ];

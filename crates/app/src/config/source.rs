@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tidemill_decode::time::parse_text;
 use tidemill_kernel::schema::TimeUnit;
-use tidemill_source::generate::{GenerateConfig, START_MS_MAX, START_MS_MIN, TimeFormat};
+use tidemill_source::generate::{GenerateConfig, START_MS_MAX, START_MS_MIN, Shape, TimeFormat};
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -100,6 +100,19 @@ fn read_generate(section: &Section<'_>) -> GenerateSource {
             Some("epoch_ms") => TimeFormat::EpochMs,
             _ => TimeFormat::Rfc3339,
         },
+        shape: match section.choice("shape") {
+            Some("nested") => Shape::Nested,
+            Some("cpu") => Shape::Cpu,
+            _ => Shape::Sensor,
+        },
+        missing_ratio: section.float("missing_ratio"),
+        duplicate_ratio: section.float("duplicate_ratio"),
+        silent_ratio: section.float("silent_ratio"),
+        silent_for_ms: ms("silent_for"),
+        wrong_clock_ratio: section.float("wrong_clock_ratio"),
+        wrong_clock_by_ms: ms("wrong_clock_by"),
+        burst_every_ms: ms("burst_every"),
+        burst_ratio: section.float("burst_ratio"),
     };
     let pace = match section.choice("pace") {
         Some("fast") => Pace::Fast,

@@ -26,6 +26,8 @@ const DOCUMENTS: &[&str] = &[
     "docs/operations.md",
     "docs/reference/exit-codes.md",
     "docs/reference/metrics.md",
+    "docs/schemas.md",
+    "docs/sources.md",
     "docs/time.md",
 ];
 
@@ -137,6 +139,7 @@ fn configuration_page() -> String {
                 .expect("a string");
         }
     }
+    page.push_str("\n## `[source.stdin]`\n\nNo keys. See [sources.md](sources.md).\n");
     page.push_str("\n## `[sink.stdout]`\n\nNo keys. Rows go to standard output as NDJSON.\n");
     page
 }

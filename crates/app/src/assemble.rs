@@ -102,6 +102,10 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
             })?;
             Ok(Box::new(source))
         }
+        config::Source::Stdin => Ok(Box::new(file::stdin::open(file::stdin::StdinConfig {
+            line_bytes_max: config.limits.decode.payload_bytes_max,
+            queue_bytes_max,
+        }))),
         config::Source::Generate(from) => {
             let source = generate::open(&generate_config(from, run_for, queue_bytes_max));
             Ok(Box::new(source.map_err(|error| format!("source.generate.{error}"))?))

@@ -62,6 +62,8 @@ pub(crate) struct WorkerContext {
 enum Waiting {
     Entry(Queued),
     End,
+    /// The source cannot go on behind what waits before this.
+    Failed(String),
 }
 
 struct Place {
@@ -70,6 +72,8 @@ struct Place {
     epoch: u64,
     dropped: Arc<AtomicBool>,
     ended: bool,
+    /// Why the source cannot go on; told when all that it gave before is durable.
+    failure: Option<String>,
     absence: Absence,
 }
 
@@ -165,9 +169,15 @@ impl Worker {
                 self.work(&partition);
             }
             ToWorker::Failed(partition, text) => {
-                self.with_lane(&partition, |lane, _, actions| {
-                    lane.fail(LaneErrorKind::Source(text), actions);
-                });
+                match self.places.get_mut(&partition) {
+                    Some(place) if place.lane.is_running() => {
+                        place.waiting.push_back(Waiting::Failed(text));
+                    }
+                    _ => self.with_lane(&partition, |lane, _, actions| {
+                        lane.fail(LaneErrorKind::Source(text), actions);
+                    }),
+                }
+                self.work(&partition);
             }
             ToWorker::Store { partition, epoch, answer } => {
                 self.answer(&partition, epoch, answer);
@@ -204,6 +214,7 @@ impl Worker {
             epoch: self.epoch,
             dropped: Arc::new(AtomicBool::new(false)),
             ended: false,
+            failure: None,
             absence: Absence::Unconfirmed,
         };
         self.places.insert(partition.clone(), place);
@@ -239,6 +250,7 @@ impl Worker {
                     self.count(partition, &commit, &closed);
                 }
                 self.with_lane(partition, |lane, _, actions| lane.committed(outcome, actions));
+                self.fail_if_settled(partition);
             }
         }
     }
@@ -319,7 +331,22 @@ impl Worker {
                     place.ended = true;
                     self.with_lane(partition, |lane, now, actions| lane.end(now, actions));
                 }
+                Some(Waiting::Failed(text)) => {
+                    place.failure = Some(text);
+                    self.with_lane(partition, |lane, now, actions| lane.drain(now, actions));
+                    self.fail_if_settled(partition);
+                }
             }
+        }
+    }
+
+    /// Stops a lane whose source cannot go on, once all that it gave is durable.
+    fn fail_if_settled(&mut self, partition: &Arc<str>) {
+        let place = self.places.get_mut(partition).filter(|place| place.lane.is_settled());
+        if let Some(text) = place.and_then(|place| place.failure.take()) {
+            self.with_lane(partition, |lane, _, actions| {
+                lane.fail(LaneErrorKind::Source(text), actions);
+            });
         }
     }
 

@@ -16,8 +16,10 @@ use tidemill_kernel::event::Position;
 pub enum Pull {
     /// The next entry.
     Entry(Entry),
-    /// Nothing yet; ask again.
+    /// Nothing yet; ask again after a pause.
     Wait,
+    /// Nothing yet, but it gets ahead: ask again at once.
+    Again,
     /// Nothing any more.
     End,
 }
@@ -44,6 +46,8 @@ pub struct PullSource {
     queue_bytes_max: u64,
     /// Whose turn it is.
     turn: usize,
+    /// A reader wants to be asked again at once.
+    is_busy: bool,
     exhausted: bool,
 }
 
@@ -89,6 +93,7 @@ impl PullSource {
             shared: Arc::new(Shared { names, state, changed: Condvar::new() }),
             queue_bytes_max,
             turn: 0,
+            is_busy: false,
             exhausted: false,
         }
     }
@@ -114,6 +119,10 @@ impl PullSource {
         }
         match opened.and_then(|()| partition.reader.pull()) {
             Ok(Pull::Wait) => None,
+            Ok(Pull::Again) => {
+                self.is_busy = true;
+                None
+            }
             Ok(Pull::Entry(entry)) => {
                 self.shared.lock()[at].unprocessed_bytes += u64::from(entry.credit);
                 Some(SourceEvent::Entry(name, entry))
@@ -150,6 +159,9 @@ impl Source for PullSource {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
+            }
+            if std::mem::take(&mut self.is_busy) {
+                continue;
             }
             // Readers that wait for time to pass are asked again soon, commands wake at once.
             let pause = left.min(Duration::from_millis(5));

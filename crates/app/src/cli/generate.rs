@@ -2,19 +2,30 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::Write,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tidemill_pulsar::{
     Client, ClientConfig, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
 };
-use tidemill_source::generate::{GenerateConfig, Generator, TimeFormat};
+use tidemill_source::generate::{GenerateConfig, Generator, Shape, TimeFormat};
 
 use super::Failure;
+
+/// Which fields a message has.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShapeName {
+    /// The 25 flat fields of preset "sensor".
+    Sensor,
+    /// The same values nested and in camel case, with a word as status: preset "sensor-nested".
+    Nested,
+    /// Processor usage and load of hosts: preset "cpu".
+    Cpu,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -54,6 +65,36 @@ pub(super) struct Arguments {
     /// Share of messages from a clock that runs ahead, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     future_ratio: f64,
+    /// Which fields a message has.
+    #[arg(long, value_enum, default_value = "sensor")]
+    shape: ShapeName,
+    /// Text before the device number.
+    #[arg(long, default_value = "sensor_")]
+    device_prefix: String,
+    /// Share of messages that lack one to three fields, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    missing_ratio: f64,
+    /// Share of messages that are the message before them once more, 0 to 0.9.
+    #[arg(long, default_value_t = 0.0)]
+    duplicate_ratio: f64,
+    /// Share of devices that are silent at any time, 0 to 0.9; others send in their place.
+    #[arg(long, default_value_t = 0.0)]
+    silent_ratio: f64,
+    /// How many milliseconds a device is silent.
+    #[arg(long, default_value_t = 600_000)]
+    silent_for_ms: u64,
+    /// Share of devices whose clock is wrong, each always by the same amount, 0 to 1.
+    #[arg(long, default_value_t = 0.0)]
+    wrong_clock_ratio: f64,
+    /// A wrong clock is ahead or behind by 1 to this many milliseconds.
+    #[arg(long, default_value_t = 600_000)]
+    wrong_clock_by_ms: u64,
+    /// All messages of each period of so many milliseconds come at its beginning [default: 0, evenly].
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    burst_every_ms: u64,
+    /// The share of the period in which they come.
+    #[arg(long, default_value_t = 0.1)]
+    burst_ratio: f64,
     /// Send no faster than the rate.
     #[arg(long)]
     real_pace: bool,
@@ -87,6 +128,20 @@ impl Arguments {
             late_ratio: self.late_ratio,
             malformed_ratio: self.malformed_ratio,
             future_ratio: self.future_ratio,
+            shape: match self.shape {
+                ShapeName::Sensor => Shape::Sensor,
+                ShapeName::Nested => Shape::Nested,
+                ShapeName::Cpu => Shape::Cpu,
+            },
+            device_prefix: self.device_prefix.clone(),
+            missing_ratio: self.missing_ratio,
+            duplicate_ratio: self.duplicate_ratio,
+            silent_ratio: self.silent_ratio,
+            silent_for_ms: self.silent_for_ms,
+            wrong_clock_ratio: self.wrong_clock_ratio,
+            wrong_clock_by_ms: self.wrong_clock_by_ms,
+            burst_every_ms: self.burst_every_ms,
+            burst_ratio: self.burst_ratio,
             time_format: if self.epoch_ms { TimeFormat::EpochMs } else { TimeFormat::Rfc3339 },
             ..defaults
         };
@@ -105,29 +160,37 @@ impl Arguments {
     }
 }
 
-/// Holds the writer back to the rate.
+/// Holds the writer back: none before its publish time, so bursts are bursts.
 struct Pacer {
     started_at: Instant,
-    per_s: Option<f64>,
+    is_real: bool,
+    first_ms: i64,
 }
 
 impl Pacer {
-    /// Returns how long message number `sent` has to wait.
-    fn wait(&self, sent: u64) -> Option<Duration> {
-        let due = Duration::from_secs_f64(sent as f64 / self.per_s?);
-        due.checked_sub(self.started_at.elapsed()).filter(|wait| wait.as_millis() > 0)
+    /// Returns how long to wait before a message with that publish time.
+    fn wait(&self, publish_time_ms: i64) -> Option<Duration> {
+        let after_ms = u64::try_from(publish_time_ms - self.first_ms).ok()?;
+        let wait = Duration::from_millis(after_ms).checked_sub(self.started_at.elapsed())?;
+        (self.is_real && !wait.is_zero()).then_some(wait)
     }
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let generator = arguments.generator()?;
-    let per_s = arguments.real_pace.then_some(arguments.rate);
-    let pacer = Pacer { started_at: Instant::now(), per_s };
+    let pacer = Pacer {
+        started_at: Instant::now(),
+        is_real: arguments.real_pace,
+        first_ms: generator.publish_time_ms(generator.index()),
+    };
     match &arguments.pulsar {
         Some(url) => send(arguments, url, generator, &pacer),
         None => write(arguments, generator, &pacer),
     }
 }
+
+/// Lines are written in blocks of about so many bytes.
+const BLOCK_BYTES: usize = 256 * 1024;
 
 fn write(
     arguments: &Arguments,
@@ -137,29 +200,31 @@ fn write(
     let place = arguments.out.display();
     let fail = |error: std::io::Error| Failure::failed(format!("{place}: {error}"));
     let mut out: Box<dyn Write> = if arguments.out.as_os_str() == "-" {
-        Box::new(BufWriter::with_capacity(1 << 18, std::io::stdout().lock()))
+        Box::new(std::io::stdout().lock())
     } else {
-        let file = File::create(&arguments.out).map_err(fail)?;
-        Box::new(BufWriter::with_capacity(1 << 18, file))
+        Box::new(File::create(&arguments.out).map_err(fail)?)
     };
-    let mut line = Vec::with_capacity(1024);
-    for sent in 0..arguments.messages {
-        line.clear();
-        generator.next(&mut line);
-        line.push(b'\n');
-        match out.write_all(&line) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            other => other.map_err(fail)?,
+    let mut block = Vec::with_capacity(BLOCK_BYTES + 2 * 1024);
+    for left in (0..arguments.messages).rev() {
+        generator.next(&mut block);
+        block.push(b'\n');
+        let wait = match left {
+            0 => None,
+            _ if pacer.is_real => pacer.wait(generator.publish_time_ms(generator.index())),
+            _ => None,
+        };
+        if block.len() >= BLOCK_BYTES || left == 0 || wait.is_some() {
+            match out.write_all(&block).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+                other => other.map_err(fail)?,
+            }
+            block.clear();
         }
-        if let Some(wait) = pacer.wait(sent + 1) {
-            out.flush().map_err(fail)?;
+        if let Some(wait) = wait {
             std::thread::sleep(wait);
         }
     }
-    match out.flush() {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(fail(error)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn send(
@@ -190,7 +255,9 @@ fn send(
             if let Err(error) = producer.send(message).await {
                 eprintln!("tidemill: a batch failed: {error}");
             }
-            if let Some(wait) = pacer.wait(sent + 1) {
+            if sent + 1 < arguments.messages
+                && let Some(wait) = pacer.wait(generator.publish_time_ms(generator.index()))
+            {
                 tokio::time::sleep(wait).await;
             }
         }

@@ -92,6 +92,7 @@ pub const TABLES: &[Table] = &[
     Table { path: "pipeline", keys: PIPELINE },
     Table { path: "source", keys: &[] },
     Table { path: "source.file", keys: FILE },
+    Table { path: "source.stdin", keys: &[] },
     Table { path: "source.generate", keys: GENERATE },
     Table { path: "source.pulsar", keys: PULSAR },
     Table { path: "schema", keys: SCHEMA },
@@ -124,7 +125,12 @@ const PIPELINE: &[Key] = &[
 ];
 
 const FILE: &[Key] = &[
-    key("paths", Texts, Required, "NDJSON files in the order in which they are read"),
+    key(
+        "paths",
+        Texts,
+        Required,
+        "NDJSON files, plain, gzip or zstd, in the order in which they are read",
+    ),
     key(
         "partitions",
         Choice(&["single", "per_file"]),
@@ -158,6 +164,20 @@ const GENERATE: &[Key] = &[
         Is("rfc3339"),
         "how the field time is written",
     ),
+    key(
+        "shape",
+        Choice(&["sensor", "nested", "cpu"]),
+        Is("sensor"),
+        "fields of a message: those of preset sensor, sensor-nested or cpu",
+    ),
+    key("missing_ratio", Float(0.0, 1.0), Is("0"), "share of messages that lack 1 to 3 fields"),
+    key("duplicate_ratio", Float(0.0, 0.9), Is("0"), "share of messages that repeat the last one"),
+    key("silent_ratio", Float(0.0, 0.9), Is("0"), "share of devices that are silent at any time"),
+    key("silent_for", Duration(1, 366 * DAY), Is("10m"), "how long a device is silent"),
+    key("wrong_clock_ratio", Float(0.0, 1.0), Is("0"), "share of devices whose clock is wrong"),
+    key("wrong_clock_by", Duration(1, 366 * DAY), Is("10m"), "by at most this much, either way"),
+    key("burst_every", Duration(0, 366 * DAY), Is("0s"), "messages of such a period come at once"),
+    key("burst_ratio", Float(1e-9, 1.0), Is("0.1"), "within this share of the period"),
     key("messages", Int(1, i64::MAX), Absent, "how many messages in total; default: no end"),
     key(
         "pace",
@@ -195,7 +215,8 @@ const PULSAR: &[Key] = &[
     key("entry_bytes_max", Size(KIB, GIB), Is("64MiB"), "largest batch after decompression"),
 ];
 
-const SCHEMA: &[Key] = &[key("preset", Text, Absent, "a prepared schema; fields add or replace")];
+const SCHEMA: &[Key] =
+    &[key("preset", Text, Absent, "sensor, sensor-nested or cpu; fields add or replace")];
 
 const FIELD: &[Key] = &[
     key("name", Text, Required, "name of the column: letters, digits and _"),

@@ -16,8 +16,11 @@ use super::{
 };
 
 /// The presets: name and text.
-pub const PRESETS: &[(&str, &str)] =
-    &[("sensor", include_str!("../../../../config/presets/sensor.toml"))];
+pub const PRESETS: &[(&str, &str)] = &[
+    ("sensor", include_str!("../../../../config/presets/sensor.toml")),
+    ("sensor-nested", include_str!("../../../../config/presets/sensor-nested.toml")),
+    ("cpu", include_str!("../../../../config/presets/cpu.toml")),
+];
 
 /// The most aliases of a field.
 const ALIASES_MAX: usize = 64;

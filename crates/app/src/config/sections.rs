@@ -30,6 +30,8 @@ pub struct Pipeline {
 pub enum Source {
     /// NDJSON files.
     File(FileSource),
+    /// NDJSON from the standard input, once.
+    Stdin,
     /// Made in the process.
     Generate(GenerateSource),
     /// A Pulsar topic.
@@ -41,6 +43,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         match self {
             Source::File(_) => "file",
+            Source::Stdin => "stdin",
             Source::Generate(_) => "generate",
             Source::Pulsar(_) => "pulsar",
         }

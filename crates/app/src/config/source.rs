@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tidemill_decode::time::parse_text;
 use tidemill_kernel::schema::TimeUnit;
-use tidemill_source::generate::{GenerateConfig, START_MS_MAX, START_MS_MIN, TimeFormat};
+use tidemill_source::generate::{GenerateConfig, START_MS_MAX, START_MS_MIN, Shape, TimeFormat};
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -16,13 +16,14 @@ use super::{
     units::{as_ms, duration_text},
 };
 
-const SOURCES: [&str; 3] = ["source.file", "source.generate", "source.pulsar"];
+const SOURCES: [&str; 4] = ["source.file", "source.stdin", "source.generate", "source.pulsar"];
 
 /// Returns the source; `None` and noted problems if there is not exactly one.
 pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Source> {
     let section = one_of(reader, root, "source", &SOURCES)?;
     match section.path() {
         "source.file" => Some(Source::File(read_file(&section))),
+        "source.stdin" => Some(Source::Stdin),
         "source.generate" => Some(Source::Generate(read_generate(&section))),
         _ => Some(Source::Pulsar(read_pulsar(&section))),
     }
@@ -62,6 +63,9 @@ fn read_file(section: &Section<'_>) -> FileSource {
     for path in &paths {
         if path.is_empty() {
             section.fail("paths", Problem::new("holds an empty path", ""));
+        } else if path == "-" {
+            let problem = Problem::new("names the standard input", "write [source.stdin] instead");
+            section.fail("paths", problem);
         } else if !seen.insert(path) {
             section.fail("paths", Problem::new("names a file twice", "name each file once"));
         }
@@ -96,6 +100,19 @@ fn read_generate(section: &Section<'_>) -> GenerateSource {
             Some("epoch_ms") => TimeFormat::EpochMs,
             _ => TimeFormat::Rfc3339,
         },
+        shape: match section.choice("shape") {
+            Some("nested") => Shape::Nested,
+            Some("cpu") => Shape::Cpu,
+            _ => Shape::Sensor,
+        },
+        missing_ratio: section.float("missing_ratio"),
+        duplicate_ratio: section.float("duplicate_ratio"),
+        silent_ratio: section.float("silent_ratio"),
+        silent_for_ms: ms("silent_for"),
+        wrong_clock_ratio: section.float("wrong_clock_ratio"),
+        wrong_clock_by_ms: ms("wrong_clock_by"),
+        burst_every_ms: ms("burst_every"),
+        burst_ratio: section.float("burst_ratio"),
     };
     let pace = match section.choice("pace") {
         Some("fast") => Pace::Fast,

@@ -32,7 +32,13 @@ impl LineCutter {
         LineCutter { buffer: Vec::new(), offset, line_bytes_max, skipping: false }
     }
 
-    /// Reads at most `count` bytes; returns how many, 0 at the end.
+    /// Returns the stream offset behind what was read.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
+    }
+
+    /// Reads at most `count` bytes; returns how many, 0 at the end. What was read before an error
+    /// is kept.
     pub(crate) fn fill(&mut self, from: impl Read, count: usize) -> std::io::Result<usize> {
         // Into spare capacity, so that nothing is zeroed first.
         self.buffer.reserve_exact(count);

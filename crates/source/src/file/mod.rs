@@ -1,11 +1,15 @@
-//! Files of one JSON message per line, in the order given, as one lane or a lane each.
+//! Files of one JSON message per line, in the order given, as one lane or a lane each; and the
+//! standard input. Both may be packed with gzip or zstd, which their first bytes tell.
 //!
-//! A position is the file's place in the list and the byte offset of the line in it. The publish
-//! time of every message is the file's modification time. What is appended to a file after its
-//! end was reached is not seen by this run. Compressed files are another matter.
+//! A position is the file's place in the list and the byte offset of the line in its content, as
+//! it is when unpacked. The publish time of every message is the file's modification time. What
+//! is appended to a file after its end was reached is not seen by this run.
 
+mod archive;
 mod lines;
 mod reader;
+mod skip;
+pub mod stdin;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +18,8 @@ use std::{path::PathBuf, sync::Arc};
 use crate::pull::{PartitionReader, PullSource};
 
 use reader::FileReader;
+
+pub use archive::ZSTD_WINDOW_LOG_MAX;
 
 /// How files become partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +57,13 @@ pub fn open(config: &FileConfig) -> Result<PullSource, String> {
         let metadata = metadata.map_err(|error| format!("file {}: {error}", path.display()))?;
         if metadata.is_dir() {
             return Err(format!("file {}: is a folder, name the files in it", path.display()));
+        }
+        if !metadata.is_file() {
+            // It could not be read a second time, which is what exactly once rests on.
+            return Err(format!(
+                "file {}: is no plain file; feed it to [source.stdin] instead",
+                path.display()
+            ));
         }
     }
     let groups: Vec<Vec<PathBuf>> = match config.partitions {

@@ -2,19 +2,24 @@
 
 use std::{
     fs::File,
-    io::{Seek as _, SeekFrom},
+    io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
     time::UNIX_EPOCH,
 };
 
+use bytes::Bytes;
 use tidemill_engine::port::{Entry, RawMessage};
 use tidemill_kernel::event::{Position, Reason};
 
-use super::lines::LineCutter;
+use super::{
+    archive::{Format, MAGIC_BYTES, Unpack},
+    lines::{Line, LineCutter},
+    skip::Skip,
+};
 use crate::pull::{PartitionReader, Pull};
 
 /// Bytes read at once. An entry is made of what one read completes.
-const READ_BYTES: usize = 256 * 1024;
+pub(crate) const READ_BYTES: usize = 256 * 1024;
 
 /// Some files, one behind the other.
 pub(crate) struct FileReader {
@@ -23,10 +28,13 @@ pub(crate) struct FileReader {
     /// The place of the next file in the list.
     next: usize,
     current: Option<Current>,
+    /// What is wrong behind the last entry.
+    failure: Option<String>,
 }
 
 struct Current {
-    file: File,
+    content: Unpack<File>,
+    skip: Skip,
     segment: u64,
     publish_time_ms: i64,
     cutter: LineCutter,
@@ -34,7 +42,7 @@ struct Current {
 
 impl FileReader {
     pub(crate) fn new(paths: Vec<PathBuf>, line_bytes_max: usize) -> FileReader {
-        FileReader { paths, line_bytes_max, next: 0, current: None }
+        FileReader { paths, line_bytes_max, next: 0, current: None, failure: None }
     }
 
     fn fail(&self, at: usize, error: impl std::fmt::Display) -> String {
@@ -42,38 +50,89 @@ impl FileReader {
     }
 
     fn open_at(&mut self, at: usize, offset: u64) -> Result<(), String> {
-        let mut file = File::open(&self.paths[at]).map_err(|error| self.fail(at, error))?;
-        let metadata = file.metadata().map_err(|error| self.fail(at, error))?;
-        if metadata.is_file() && offset > metadata.len() {
-            let length = metadata.len();
-            return Err(self.fail(
-                at,
-                format_args!(
-                    "has {length} bytes, but the commit record says that {offset} were read; \
-                     put the old file back, or give the pipeline another name"
-                ),
-            ));
-        }
-        if offset > 0 {
-            file.seek(SeekFrom::Start(offset)).map_err(|error| self.fail(at, error))?;
-        }
-        let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let modified_ms = modified.and_then(|since| i64::try_from(since.as_millis()).ok());
-        self.current = Some(Current {
-            file,
-            segment: at as u64,
-            publish_time_ms: modified_ms.unwrap_or(0),
-            cutter: LineCutter::new(offset, self.line_bytes_max),
-        });
+        self.current = Some(self.opened(at, offset).map_err(|error| self.fail(at, error))?);
         self.next = at + 1;
         Ok(())
     }
+
+    /// Opens a file so that reading goes on at `offset` of its content.
+    fn opened(&self, at: usize, offset: u64) -> Result<Current, String> {
+        let text = |error: std::io::Error| error.to_string();
+        let mut file = File::open(&self.paths[at]).map_err(text)?;
+        let metadata = file.metadata().map_err(text)?;
+        let mut magic = Vec::with_capacity(MAGIC_BYTES);
+        (&file).take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(text)?;
+        let format = Format::of(&magic);
+        let mut skip = Skip::to(offset);
+        let mut start = 0;
+        if format == Format::Plain && offset <= metadata.len() {
+            // All but the byte before the line: it has to end another line.
+            start = offset.saturating_sub(1);
+            skip.jump(start);
+        }
+        file.seek(SeekFrom::Start(start)).map_err(text)?;
+        let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let modified_ms = modified.and_then(|since| i64::try_from(since.as_millis()).ok());
+        Ok(Current {
+            content: Unpack::new(format, file).map_err(text)?,
+            skip,
+            segment: at as u64,
+            publish_time_ms: modified_ms.unwrap_or(0),
+            cutter: LineCutter::new(offset, self.line_bytes_max),
+        })
+    }
+
+    /// Reads on in the current file; `None` if nothing is complete yet.
+    fn read(&mut self) -> Result<Option<Entry>, String> {
+        let Some(current) = &mut self.current else {
+            return Ok(None);
+        };
+        let at = self.next - 1;
+        if !current.skip.is_done() {
+            let skipped = current.skip.step(&mut current.content);
+            return skipped.map(|()| None).map_err(|error| self.fail(at, error));
+        }
+        let read = current.cutter.fill(&mut current.content, READ_BYTES);
+        if let Err(error) = &read {
+            let place = current.cutter.end_offset();
+            let text = current.content.explain(place, error);
+            self.failure = Some(format!("file {}: {text}", self.paths[at].display()));
+        }
+        let at_end = matches!(read, Ok(0));
+        let (buffer, lines) = current.cutter.cut(at_end);
+        let entry = entry(current.segment, current.publish_time_ms, buffer, &lines);
+        if at_end || self.failure.is_some() {
+            self.current = None;
+        }
+        Ok(entry)
+    }
+}
+
+/// Makes an entry of lines, if there are any.
+pub(crate) fn entry(
+    segment: u64,
+    publish_time_ms: i64,
+    buffer: Bytes,
+    lines: &[Line],
+) -> Option<Entry> {
+    let position = Position::new(segment, lines.first()?.offset, 0);
+    let messages = lines.iter().map(|line| RawMessage {
+        position: Position::new(segment, line.offset, 0),
+        start: line.start,
+        length: line.length,
+        publish_time_ms,
+        reject: line.is_cut.then_some(Reason::TooLarge),
+    });
+    let messages = messages.collect();
+    let credit = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    Some(Entry { position, buffer, messages, credit })
 }
 
 impl PartitionReader for FileReader {
     fn open(&mut self, from: Option<Position>) -> Result<(), String> {
         let from = from.unwrap_or_default();
         let at = usize::try_from(from.segment).ok().filter(|at| *at < self.paths.len());
+        self.failure = None;
         match at {
             Some(at) => self.open_at(at, from.offset),
             None => Err(format!(
@@ -86,38 +145,16 @@ impl PartitionReader for FileReader {
     }
 
     fn pull(&mut self) -> Result<Pull, String> {
-        let Some(current) = &mut self.current else {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.current.is_none() {
             if self.next == self.paths.len() {
                 return Ok(Pull::End);
             }
             self.open_at(self.next, 0)?;
-            return Ok(Pull::Wait);
-        };
-        let read = match current.cutter.fill(&current.file, READ_BYTES) {
-            Ok(read) => read,
-            Err(error) => {
-                let at = self.next - 1;
-                return Err(self.fail(at, error));
-            }
-        };
-        let (buffer, lines) = current.cutter.cut(read == 0);
-        let (segment, publish_time_ms) = (current.segment, current.publish_time_ms);
-        if read == 0 {
-            self.current = None;
+            return Ok(Pull::Again);
         }
-        let Some(first) = lines.first() else {
-            return Ok(Pull::Wait);
-        };
-        let position = Position::new(segment, first.offset, 0);
-        let messages = lines.iter().map(|line| RawMessage {
-            position: Position::new(segment, line.offset, 0),
-            start: line.start,
-            length: line.length,
-            publish_time_ms,
-            reject: line.is_cut.then_some(Reason::TooLarge),
-        });
-        let messages = messages.collect();
-        let credit = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-        Ok(Pull::Entry(Entry { position, buffer, messages, credit }))
+        Ok(self.read()?.map_or(Pull::Again, Pull::Entry))
     }
 }

@@ -5,6 +5,7 @@ use super::config::GenerateConfig;
 use super::draws::Draws;
 use super::message::{push_attributes, push_key, push_name, push_reading, push_time};
 use super::physics::{Profile, Reading};
+use super::shapes::Names;
 
 /// What is wrong with a malformed message; all are equally frequent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,8 +74,8 @@ pub(super) fn push_malformed(
     }
     let key_written = push_key_or_defect(out, whole, defect, draws);
     push_time_or_defect(out, whole, defect, key_written, draws);
-    push_attributes(out, whole.profile); // their first comma follows a key or a time
-    push_reading(out, whole.reading);
+    push_attributes(out, whole.config.shape, whole.profile); // their first comma follows a key or a time
+    push_reading(out, whole.config.shape, whole.reading);
     if defect == Defect::Truncated {
         let bytes = (out.len() - start) as u32;
         out.truncate(start + 1 + draws.below(bytes - 1) as usize);
@@ -88,16 +89,22 @@ fn push_key_or_defect(
     defect: Defect,
     draws: &mut Draws,
 ) -> bool {
+    let name = Names::of(whole.config.shape).key;
     match defect {
         Defect::MissingKey if draws.below(2) == 0 => return false,
-        Defect::MissingKey => out.extend_from_slice(b"\"device_id\":null"),
+        Defect::MissingKey => {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b"null");
+        }
         Defect::KeyOfWrongType => {
-            out.extend_from_slice(b"\"device_id\":");
+            out.extend_from_slice(name);
             out.extend_from_slice(pick(&WRONG_KEYS, draws));
         }
         Defect::DuplicateKey => {
             push_key(out, whole.config, whole.profile.device);
-            out.extend_from_slice(b",\"device_id\":\"");
+            out.push(b',');
+            out.extend_from_slice(name);
+            out.push(b'"');
             push_name(out, whole.config, whole.profile.device);
             out.extend_from_slice(b"_again\"");
         }
@@ -120,10 +127,14 @@ fn push_time_or_defect(
     if key_written {
         out.push(b',');
     }
+    let name = Names::of(whole.config.shape).time;
     match defect {
-        Defect::MissingTime => out.extend_from_slice(b"\"time\":null"),
+        Defect::MissingTime => {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b"null");
+        }
         Defect::UnreadableTime => {
-            out.extend_from_slice(b"\"time\":");
+            out.extend_from_slice(name);
             out.extend_from_slice(pick(&WRONG_TIMES, draws));
         }
         _ => push_time(out, whole.config, whole.event_time_ms),

@@ -1,12 +1,13 @@
-//! Writes one message as compact JSON: the 25 fields in the order of [`FIELDS`], no newline.
-//! In pieces, so that a malformed message can replace exactly the piece that it breaks.
+//! Writes one message as compact JSON without a newline: in the shape `sensor` the 25 fields in the
+//! order of [`FIELDS`], else those of `shapes.rs`. In pieces, so that a malformed message can replace exactly the piece that it breaks.
 
-use super::config::{GenerateConfig, TimeFormat};
+use super::config::{GenerateConfig, Shape, TimeFormat};
 use super::digits::{
     push_hundredths, push_i32, push_padded, push_rfc3339, push_ten_thousandths, push_tenths,
     push_u32,
 };
 use super::physics::{Profile, Reading};
+use super::shapes::{self, Names};
 
 /// The fields of a normal message in the order in which they are written.
 pub const FIELDS: [&str; 25] = [
@@ -46,16 +47,26 @@ pub(super) fn push_name(out: &mut Vec<u8>, config: &GenerateConfig, device: u32)
     push_padded(out, u64::from(device), usize::from(config.device_digits));
 }
 
-/// Appends `"device_id":"NAME"`.
+/// Returns the fields that a message may lack: all but key and time.
+pub(super) fn optional_fields(shape: Shape) -> &'static [&'static str] {
+    match shape {
+        Shape::Sensor => &FIELDS[2..],
+        Shape::Nested => &shapes::NESTED_FIELDS,
+        Shape::Cpu => &shapes::CPU_FIELDS,
+    }
+}
+
+/// Appends `"device_id":"NAME"`, or what the key is called.
 pub(super) fn push_key(out: &mut Vec<u8>, config: &GenerateConfig, device: u32) {
-    out.extend_from_slice(b"\"device_id\":\"");
+    out.extend_from_slice(Names::of(config.shape).key);
+    out.push(b'"');
     push_name(out, config, device);
     out.push(b'"');
 }
 
-/// Appends `"time":VALUE`.
+/// Appends `"time":VALUE`, or what the time is called.
 pub(super) fn push_time(out: &mut Vec<u8>, config: &GenerateConfig, at_ms: i64) {
-    out.extend_from_slice(b"\"time\":");
+    out.extend_from_slice(Names::of(config.shape).time);
     match config.time_format {
         TimeFormat::Rfc3339 => {
             out.push(b'"');
@@ -70,7 +81,12 @@ pub(super) fn push_time(out: &mut Vec<u8>, config: &GenerateConfig, at_ms: i64) 
 }
 
 /// Appends the attributes, each with a comma before it.
-pub(super) fn push_attributes(out: &mut Vec<u8>, profile: &Profile) {
+pub(super) fn push_attributes(out: &mut Vec<u8>, shape: Shape, profile: &Profile) {
+    match shape {
+        Shape::Sensor => {}
+        Shape::Nested => return shapes::push_nested_attributes(out, profile),
+        Shape::Cpu => return shapes::push_cpu_attributes(out, profile),
+    }
     out.extend_from_slice(b",\"device_type\":\"");
     out.extend_from_slice(profile.device_type.as_bytes());
     out.extend_from_slice(b"\",\"customer_id\":\"cust_");
@@ -86,7 +102,15 @@ pub(super) fn push_attributes(out: &mut Vec<u8>, profile: &Profile) {
 }
 
 /// Appends gauges, flag, code and counters, each with a comma before it, and the closing brace.
-pub(super) fn push_reading(out: &mut Vec<u8>, reading: &Reading) {
+pub(super) fn push_reading(out: &mut Vec<u8>, shape: Shape, reading: &Reading) {
+    match shape {
+        Shape::Sensor => push_sensor_reading(out, reading),
+        Shape::Nested => shapes::push_nested_reading(out, reading),
+        Shape::Cpu => shapes::push_cpu_reading(out, reading),
+    }
+}
+
+fn push_sensor_reading(out: &mut Vec<u8>, reading: &Reading) {
     out.extend_from_slice(b",\"temperature\":");
     push_hundredths(out, reading.temperature_e2);
     out.extend_from_slice(b",\"humidity\":");

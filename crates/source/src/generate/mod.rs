@@ -5,21 +5,25 @@
 mod config;
 mod digits;
 mod draws;
+mod faults;
 mod malformed;
 mod message;
 mod physics;
+mod shapes;
 pub mod source;
 #[cfg(test)]
 mod tests;
 
 pub use config::{
-    DEVICE_PREFIX_BYTES_MAX, DEVICES_MAX, DISTANCE_MS_MAX, GenerateConfig, InvalidConfig,
-    PUBLISH_MS_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN, START_MS_MAX, START_MS_MIN, TimeFormat,
+    DEVICE_PREFIX_BYTES_MAX, DEVICES_MAX, DISTANCE_MS_MAX, FAULT_RATIO_MAX, GenerateConfig,
+    InvalidConfig, PUBLISH_MS_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN, START_MS_MAX, START_MS_MIN,
+    Shape, TimeFormat,
 };
 pub use malformed::Defect;
 pub use message::FIELDS;
 
 use draws::{Draws, hash};
+use faults::Faults;
 use malformed::{Whole, push_malformed};
 use physics::Profile;
 
@@ -35,13 +39,13 @@ const KEPT_DEVICES_MAX: u32 = 4096;
 /// What a message is meant to be to the pipeline that reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// All 25 fields, event time within the out-of-orderness before the publish time.
+    /// All fields, event time within the out-of-orderness before the publish time.
     Normal,
-    /// All 25 fields, event time exactly `late_by_ms` before the publish time.
+    /// All fields, event time exactly `late_by_ms` before the publish time.
     Late,
     /// No event: [`Generated::defect`] says what is wrong.
     Malformed,
-    /// All 25 fields, event time exactly `future_by_ms` after the publish time.
+    /// All fields, event time exactly `future_by_ms` after the publish time.
     Future,
 }
 
@@ -52,14 +56,19 @@ pub struct Generated {
     pub index: u64,
     /// Number of the device, also of a malformed message: the message key's number.
     pub device: u32,
-    /// `start_ms + index / rate`, rounded down; never jittered, never falls.
+    /// `start_ms + index / rate`, rounded down, moved by bursts; never jittered, never falls.
     pub publish_time_ms: i64,
-    /// The instant written in `time`; of a malformed message the one it would have had.
+    /// The instant written in the time field; of a malformed message the one it would have had.
     pub event_time_ms: i64,
     /// What the message is meant to be.
     pub kind: Kind,
     /// What is wrong with it, exactly if the kind is malformed.
     pub defect: Option<Defect>,
+    /// Whether it is the message before it once more. Then all but `index` and `publish_time_ms`
+    /// are those of the original.
+    pub is_duplicate: bool,
+    /// How many of its fields are left out.
+    pub missing_count: u8,
 }
 
 /// Writes the messages of a stream one by one, from any index on.
@@ -88,6 +97,7 @@ pub struct Generator {
     /// Upper ends, in 2^-32, of the draws that make a message late, malformed, future.
     kind_ends: [u64; 3],
     strides: [u64; STRIDES],
+    faults: Faults,
     kept: Vec<Device>,
 }
 
@@ -115,14 +125,14 @@ impl Generator {
         config.validate()?;
         let strides = strides(config.seed, config.devices);
         let kept_count = if config.devices <= KEPT_DEVICES_MAX { config.devices } else { 0 };
-        let kept = (0..kept_count)
-            .map(|slot| Device::new(config.seed, config.first_device + slot))
-            .collect();
+        let kept =
+            (0..kept_count).map(|slot| Device::new(&config, config.first_device + slot)).collect();
         Ok(Self {
             index,
             rate_per_1000_s: (config.rate_per_s * 1000.0).round() as u64,
             kind_ends: kind_ends(&config),
             strides,
+            faults: Faults::new(&config),
             kept,
             config,
         })
@@ -152,6 +162,7 @@ impl Generator {
                 u64::try_from(scaled).unwrap_or(u64::MAX)
             }
         };
+        let after_ms = self.faults.burst_ms(after_ms);
         self.config.start_ms.saturating_add_unsigned(after_ms).min(PUBLISH_MS_MAX)
     }
 
@@ -167,14 +178,22 @@ impl Generator {
     pub fn next(&mut self, out: &mut Vec<u8>) -> Generated {
         let index = self.index;
         self.index = index.wrapping_add(1);
-        let slot = self.slot(index);
-        match self.kept.get(slot as usize) {
-            Some(kept) => self.write(index, kept, out),
+        let original = self.faults.original(index);
+        let at_ms = || self.publish_time_ms(original);
+        let slot = self.faults.speaker(self.slot(original), self.config.devices, at_ms);
+        let mut generated = match self.kept.get(slot as usize) {
+            Some(kept) => self.write(original, kept, out),
             None => {
-                let device = Device::new(self.config.seed, self.config.first_device + slot);
-                self.write(index, &device, out)
+                let device = Device::new(&self.config, self.config.first_device + slot);
+                self.write(original, &device, out)
             }
+        };
+        if original != index {
+            generated.index = index;
+            generated.publish_time_ms = self.publish_time_ms(index);
+            generated.is_duplicate = true;
         }
+        generated
     }
 
     fn write(&self, index: u64, device: &Device, out: &mut Vec<u8>) -> Generated {
@@ -189,8 +208,11 @@ impl Generator {
             Kind::Late => publish_time_ms.saturating_sub_unsigned(config.late_by_ms),
             Kind::Future => publish_time_ms.saturating_add_unsigned(config.future_by_ms),
         };
+        let event_time_ms =
+            event_time_ms.saturating_add(self.faults.clock_error_ms(profile.device));
         let reading = profile.read(config.seed, event_time_ms, &mut draws);
         out.reserve(message::MESSAGE_BYTES_MAX);
+        let start = out.len();
         let defect = (kind == Kind::Malformed).then(|| {
             let defect = Defect::ALL[draws.below(Defect::ALL.len() as u32) as usize];
             let whole = Whole { config, event_time_ms, profile, reading: &reading };
@@ -203,9 +225,22 @@ impl Generator {
             out.push(b',');
             message::push_time(out, config, event_time_ms);
             out.extend_from_slice(&device.attributes);
-            message::push_reading(out, &reading);
+            message::push_reading(out, config.shape, &reading);
         }
-        Generated { index, device: profile.device, publish_time_ms, event_time_ms, kind, defect }
+        let missing_count = match defect {
+            None => self.faults.remove_fields(index, out, start),
+            Some(_) => 0,
+        };
+        Generated {
+            index,
+            device: profile.device,
+            publish_time_ms,
+            event_time_ms,
+            kind,
+            defect,
+            is_duplicate: false,
+            missing_count,
+        }
     }
 
     /// Which device sends a message: each once per cycle, in an order that changes by cycle.
@@ -234,10 +269,10 @@ impl Generator {
 }
 
 impl Device {
-    fn new(seed: u64, device: u32) -> Self {
-        let profile = Profile::new(seed, device);
+    fn new(config: &GenerateConfig, device: u32) -> Self {
+        let profile = Profile::new(config.seed, device);
         let mut attributes = Vec::with_capacity(192);
-        message::push_attributes(&mut attributes, &profile);
+        message::push_attributes(&mut attributes, config.shape, &profile);
         Self { profile, attributes }
     }
 }

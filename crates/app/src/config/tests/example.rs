@@ -63,7 +63,7 @@ fn every_setting_of_the_example_works_for_every_source_and_sink() {
     let environment = |name: &str| (name == "CLICKHOUSE_PASSWORD").then(|| "secret".to_owned());
     let token = std::env::temp_dir().join(format!("tidemill-token-{}", std::process::id()));
     std::fs::write(&token, "token\n").unwrap();
-    for source in ["file", "generate", "pulsar"] {
+    for source in ["file", "stdin", "generate", "pulsar"] {
         for sink in ["embedded", "clickhouse", "stdout"] {
             let text = with(source, sink);
             let text = text.replace("/run/secrets/pulsar", token.to_str().unwrap());
@@ -128,7 +128,7 @@ fn example_names_every_known_key_with_its_default_and_a_comment() {
     let settings = all_active();
     let bare = settings.lines().filter(|line| !line.starts_with('#')).find(uncommented);
     assert_eq!(bare, None, "a setting without a comment");
-    assert!(settings.contains("[sink.stdout]"));
+    assert!(settings.contains("[sink.stdout]") && settings.contains("[source.stdin]"));
 }
 
 #[test]

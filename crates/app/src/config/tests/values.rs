@@ -76,6 +76,14 @@ fn sensor_preset_has_the_25_fields_of_the_sensor_job() {
 }
 
 #[test]
+fn nested_preset_fills_the_table_of_the_sensor_job() {
+    let flat = good(super::GOOD);
+    let nested = good(&super::GOOD.replace("\"sensor\"", "\"sensor-nested\""));
+    assert_eq!(flat.schema.columns(), nested.schema.columns());
+    assert_ne!(flat.fingerprint(), nested.fingerprint());
+}
+
+#[test]
 fn sensor_preset_knows_the_names_and_words_seen_in_the_wild() {
     let config = good(GOOD);
     let field = |name: &str| config.schema.fields().iter().find(|f| f.name == name).unwrap();

@@ -1,5 +1,7 @@
 //! The stream as its readers see it: bytes, fields, shares, order.
 
+mod faults;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};

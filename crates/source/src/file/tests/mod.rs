@@ -1,5 +1,8 @@
 //! Positions, bounds and errors of files as a source.
 
+mod packed;
+mod stdin;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use tidemill_engine::port::{Entry, Source as _, SourceEvent};

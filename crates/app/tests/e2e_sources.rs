@@ -1,0 +1,253 @@
+//! Sources that need no service, as a user meets them: packed files that survive kills and damage,
+//! streams that come once.
+
+mod e2e;
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use e2e::{TIDEMILL, alone, job::Run, until};
+use tempfile::TempDir;
+
+const MESSAGES: usize = 400_000;
+
+/// A folder with messages, configurations and stores.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    /// Generates messages of 200 devices into `messages.ndjson`.
+    fn new(messages: usize) -> Place {
+        let place = Place { directory: tempfile::tempdir().expect("a temporary folder") };
+        let output = Command::new(TIDEMILL)
+            .args(["generate", "--messages", &messages.to_string(), "--rate", "1000"])
+            .args(["--devices", "200", "--late-ratio", "0.001", "--malformed-ratio", "0.001"])
+            .arg("--out")
+            .arg(place.path("messages.ndjson"))
+            .output()
+            .expect("tidemill can be run");
+        assert!(output.status.success(), "{output:?}");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn content(&self) -> Vec<u8> {
+        fs::read(self.path("messages.ndjson")).expect("the messages")
+    }
+
+    /// Writes a configuration with a store of its own.
+    fn config(&self, name: &str, source: &str) -> PathBuf {
+        let text = format!(
+            "[pipeline]\nname = \"sources\"\ncommit_interval = \"10ms\"\n{source}\n\
+             [schema]\npreset = \"sensor\"\n[sink.embedded]\npath = {:?}\ntable = \"sensors\"\n\
+             [http]\nenabled = false\n[limits]\nqueue_bytes_max = \"1MiB\"\n",
+            self.path(&format!("{name}.db"))
+        );
+        let path = self.path(&format!("{name}.toml"));
+        fs::write(&path, text).expect("the configuration is written");
+        path
+    }
+
+    fn file_config(&self, name: &str, file: &str) -> PathBuf {
+        self.config(name, &format!("[source.file]\npaths = [{:?}]", self.path(file)))
+    }
+
+    /// Returns how many messages the store's records cover.
+    fn processed(&self, name: &str) -> i64 {
+        let opened = rusqlite::Connection::open_with_flags(
+            self.path(&format!("{name}.db")),
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+        );
+        let sum: Option<i64> = opened
+            .and_then(|store| {
+                store.query_row("SELECT sum(messages) FROM sensors_commits", [], |row| row.get(0))
+            })
+            .unwrap_or_default();
+        sum.unwrap_or(0)
+    }
+
+    /// Returns rows (without lineage) and dead letters, as text.
+    fn stored(&self, name: &str) -> (Vec<String>, Vec<String>) {
+        let store = rusqlite::Connection::open(self.path(&format!("{name}.db"))).expect("a store");
+        let read = |query: &str| {
+            let mut statement = store.prepare(query).expect("a query");
+            let count = statement.column_count();
+            let rows = statement
+                .query_map([], |row| {
+                    let cells =
+                        (0..count).map(|at| row.get_ref(at).map(|cell| format!("{cell:?}")));
+                    cells.collect::<Result<Vec<_>, _>>().map(|cells| cells.join(" "))
+                })
+                .expect("a query");
+            rows.map(|row| row.expect("a row")).collect()
+        };
+        let columns = "time, device_id, record_count, temperature, temperature_sum, status, \
+                       error_count, coverage, last_event_time";
+        (
+            read(&format!("SELECT {columns} FROM sensors ORDER BY time, device_id")),
+            read("SELECT offset, reason, payload FROM sensors_dead_letters ORDER BY offset"),
+        )
+    }
+}
+
+fn tidemill(command: &str, config: &Path) -> Output {
+    Command::new(TIDEMILL).arg(command).arg(config).output().expect("tidemill can be run")
+}
+
+/// Runs a configuration with a stream as its standard input.
+fn run_fed(config: &Path, stream: &[u8]) -> Output {
+    let mut process = Command::new(TIDEMILL)
+        .arg("run")
+        .arg(config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tidemill can be run");
+    // One that refuses the stream closes it.
+    let _ = process.stdin.take().expect("a pipe").write_all(stream);
+    process.wait_with_output().expect("tidemill ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("into memory");
+    encoder.finish().expect("into memory")
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).expect("into memory")
+}
+
+fn succeeded(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+/// Runs and kills again and again until the input is through; returns how often it was killed.
+fn run_with_kills(place: &Place, name: &str, config: &Path) -> usize {
+    for kills in 0.. {
+        let before = place.processed(name);
+        let log = place.path(&format!("{name}-{kills}.log"));
+        let mut run = Run::start(&[Path::new("run"), config], &log);
+        let step = (MESSAGES / 5) as i64;
+        until("progress or the end", || {
+            (run.has_ended() || place.processed(name) >= before + step).then_some(())
+        });
+        if run.has_ended() {
+            assert!(run.until_ended().success(), "{}", run.logged());
+            return kills;
+        }
+        run.kill();
+    }
+    unreachable!("one run gets through")
+}
+
+#[test]
+fn packed_files_give_the_rows_of_the_plain_one_though_killed_again_and_again() {
+    let _alone = alone();
+    let place = Place::new(MESSAGES);
+    let plain = place.file_config("plain", "messages.ndjson");
+    succeeded(&tidemill("run", &plain));
+    let expected = place.stored("plain");
+    assert!(expected.0.len() > 1_000 && expected.1.len() > 400);
+    let content = place.content();
+    let half = content.len() / 2;
+    for (name, packed) in [
+        ("gzip", [gzip(&content[..half]), gzip(&content[half..])].concat()),
+        ("zstd", [zstd(&content[..half]), zstd(&content[half..])].concat()),
+    ] {
+        fs::write(place.path(name), packed).expect("written");
+        let config = place.file_config(&format!("of_{name}"), name);
+        let kills = run_with_kills(&place, &format!("of_{name}"), &config);
+        assert!(kills >= 2, "{name}: killed {kills} times");
+        let stored = place.stored(&format!("of_{name}"));
+        assert!(stored == expected, "{name}: the store differs");
+        let verified = tidemill("verify", &config);
+        assert!(text(&verified.stdout).contains("proved"), "{}", text(&verified.stdout));
+    }
+}
+
+#[test]
+fn lines_before_the_damage_are_stored_and_a_sound_archive_goes_on_from_there() {
+    let place = Place::new(20_000);
+    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson")));
+    for (name, packed) in [("gzip", gzip(&place.content())), ("zstd", zstd(&place.content()))] {
+        fs::write(place.path(name), &packed[..packed.len() * 2 / 3]).expect("written");
+        let store = format!("of_{name}");
+        let config = place.file_config(&store, name);
+        let output = tidemill("run", &config);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("the {name} archive is cut off at byte")), "{said}");
+        let processed = place.processed(&store);
+        assert!((8_000..20_000).contains(&processed), "{processed} of 20000 messages");
+        fs::write(place.path(name), &packed).expect("written");
+        succeeded(&tidemill("run", &config));
+        assert!(place.stored(&store) == place.stored("plain"), "{name}: the store differs");
+    }
+}
+
+#[test]
+fn stream_is_counted_once_if_it_is_fed_again_and_no_other_is_mixed_in() {
+    let place = Place::new(20_000);
+    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson")));
+    let content = place.content();
+    let config = place.config("stdin", "[source.stdin]");
+    // The first half of it, and then a kill: nothing says that the stream has ended.
+    let (mut pipe, fed) = {
+        let pipe = place.path("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo can be run");
+        assert!(made.success());
+        let mut run = Command::new(TIDEMILL);
+        let opened = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || File::options().write(true).open(pipe).expect("the pipe")
+        });
+        let stdin = File::open(&pipe).expect("the pipe");
+        let fed = run.arg("run").arg(&config).stdin(stdin).stderr(Stdio::null()).spawn();
+        (opened.join().expect("the pipe"), fed.expect("tidemill can be run"))
+    };
+    let mut fed = fed;
+    pipe.write_all(&content[..content.len() / 2]).expect("fed");
+    until("some of it is committed", || (place.processed("stdin") > 5_000).then_some(()));
+    fed.kill().expect("killed");
+    fed.wait().expect("waited for");
+    let before = place.stored("stdin");
+    // Another stream, whose first line differs, is refused and changes nothing.
+    let first = content.iter().position(|byte| *byte == b'\n').expect("lines") + 1;
+    let output = run_fed(&config, &content[first..]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the commit record is of another stream"), "{said}");
+    assert!(place.stored("stdin") == before, "nothing is mixed in");
+    // The same from its beginning, packed this time.
+    succeeded(&run_fed(&config, &gzip(&content)));
+    assert!(place.stored("stdin") == place.stored("plain"), "the store differs");
+    let verified = tidemill("verify", &config);
+    assert!(text(&verified.stdout).contains("proved"), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_a_remedy() {
+    let place = Place::new(10);
+    let dash = place.config("dash", "[source.file]\npaths = [\"-\"]");
+    let said = text(&tidemill("check", &dash).stderr);
+    assert!(said.contains("names the standard input; write [source.stdin] instead"), "{said}");
+    let device = place.config("device", "[source.file]\npaths = [\"/dev/null\"]");
+    let output = tidemill("run", &device);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("is no plain file; feed it to [source.stdin]"), "{said}");
+}

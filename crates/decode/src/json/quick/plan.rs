@@ -3,6 +3,8 @@
 //! what a plan cannot express (a field that comes from two names at once, keys that are no
 //! strings, hundreds of numbers) is left to the slower readers.
 
+use std::cell::Cell;
+
 use tidemill_kernel::schema::{Slot, TimeUnit};
 
 use super::{
@@ -17,10 +19,14 @@ use crate::DecodeLimits;
 /// What is read at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number that is staged for conversion to a float, or only to be checked.
+    /// A number without sign that is staged for conversion to a float, or only to be checked.
     Float,
-    /// A number without point that is staged for conversion to an integer.
+    /// The same with or without sign, of any length.
+    AnyFloat,
+    /// A number without sign and point that is staged for conversion to an integer.
     Int,
+    /// The same with or without sign.
+    SignedInt,
     /// The same for the time.
     TimeNumber,
     /// true or false.
@@ -41,6 +47,18 @@ pub(super) enum Kind {
     End,
 }
 
+impl Kind {
+    /// Returns whether the value waits in a stage for its conversion.
+    pub(super) fn is_staged(self) -> bool {
+        match self {
+            Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => true,
+            Kind::TimeNumber | Kind::Bool => true,
+            Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText => false,
+            Kind::Any | Kind::More | Kind::End => false,
+        }
+    }
+}
+
 /// The longest literal of one step.
 pub(super) const LITERAL_BYTES: usize = 31;
 
@@ -53,7 +71,8 @@ pub(super) struct Step {
     /// All ones where the literal is.
     pub(super) mask: [u8; 32],
     pub(super) length: u8,
-    pub(super) kind: Kind,
+    /// Made wider when a value asks for it.
+    pub(super) kind: Cell<Kind>,
     /// Where a number is staged.
     pub(super) stage: u8,
     /// Whether the literal is the whole text before the value, and opens and closes nothing.
@@ -73,8 +92,9 @@ impl Step {
     }
 }
 
-/// Text that is read in place of a value that is not there: the step's literal and a value.
-pub(super) type StandIn = [u8; 128];
+/// What is read in place of a value that is not there: the step's literal and a value, and how
+/// long they are.
+pub(super) type StandIn = ([u8; 64], usize);
 
 /// The shape of one message.
 #[derive(Debug)]
@@ -192,7 +212,7 @@ impl Step {
             literal: [0; 32],
             mask: [0; 32],
             length: 0,
-            kind,
+            kind: Cell::new(kind),
             stage: 0,
             may_lack: false,
             slot: 0,
@@ -237,7 +257,7 @@ impl Learner<'_> {
         };
         step.depth = mark.depth as u16;
         let mut literal = bytes[mark.literal_start..mark.literal_end].to_vec();
-        if matches!(step.kind, Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText) {
+        if matches!(step.kind.get(), Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText) {
             literal.push(b'"');
         }
         self.plan.push_literal(&literal, step, mark.plain);
@@ -263,19 +283,19 @@ impl Learner<'_> {
         let bit = match rule.slot {
             Slot::Key(part) => {
                 step.slot = part;
-                step.kind = Kind::Key;
+                step.kind.set(Kind::Key);
                 return (first == b'"' && self.limits.key_bytes_max >= SHORT_TEXT_BYTES)
                     .then_some(step);
             }
             Slot::Time => {
-                step.kind = if first == b'"' { Kind::TimeText } else { Kind::TimeNumber };
+                step.kind.set(if first == b'"' { Kind::TimeText } else { Kind::TimeNumber });
                 step.stage = (ints + 4 * int_count.div_ceil(4)) as u8;
                 self.plan.time_is_number = first != b'"';
                 self.plan.time_unit = rule.unit;
                 return Some(step);
             }
             Slot::Float(slot) => {
-                step.kind = Kind::Float;
+                step.kind.set(Kind::Float);
                 step.stage = slot as u8;
                 let ranges = &mut self.plan.float_ranges[usize::from(slot) / 4];
                 ranges[0][usize::from(slot) % 4] = rule.float_low;
@@ -284,11 +304,11 @@ impl Learner<'_> {
             }
             Slot::Int(slot) => {
                 let is_bool = rule.kind == Meaning::Bool;
-                step.kind = match first {
+                step.kind.set(match first {
                     b't' | b'f' if is_bool => Kind::Bool,
                     b'0'..=b'9' | b'-' | b'n' => Kind::Int,
                     _ => Kind::Any,
-                };
+                });
                 step.stage = (ints + usize::from(slot)) as u8;
                 let range = if is_bool { (0, 1) } else { (rule.int_low, rule.int_high) };
                 let ranges = &mut self.plan.int_ranges[usize::from(slot) / 4];
@@ -300,13 +320,13 @@ impl Learner<'_> {
                 step.slot = slot;
                 let is_text = matches!(first, b'"' | b'n');
                 if is_text && self.limits.text_bytes_max >= SHORT_TEXT_BYTES {
-                    step.kind = Kind::Text;
+                    step.kind.set(Kind::Text);
                 }
                 float_count + int_count + usize::from(slot)
             }
         };
         self.plan.presence[bit / 64] |= 1 << (bit % 64);
-        if matches!(rule.slot, Slot::Float(_) | Slot::Int(_)) && step.kind != Kind::Any {
+        if matches!(rule.slot, Slot::Float(_) | Slot::Int(_)) && step.kind.get() != Kind::Any {
             self.plan.unused.retain(|stage| *stage != step.stage);
         }
         Some(step)
@@ -315,16 +335,18 @@ impl Learner<'_> {
 
 /// Returns what may be read in place of a value that is not there; `None` where it must be.
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
-    let value: &[u8] = match step.kind {
-        Kind::Float | Kind::Int => b"0",
+    let value: &[u8] = match step.kind.get() {
+        Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => b"0",
         Kind::Bool => b"true",
         Kind::Text | Kind::OtherText => b"\"",
         Kind::Any => b"",
         _ => return None,
     };
-    let mut text = [0; 128];
+    let mut text = [0; 64];
     let length = usize::from(step.length);
     text[..length].copy_from_slice(step.text());
     text[length..length + value.len()].copy_from_slice(value);
-    Some(Box::new(text))
+    // What an `AnyFloat` finds behind a number must look like its end.
+    text[length + value.len()] = b',';
+    Some(Box::new((text, length + value.len())))
 }

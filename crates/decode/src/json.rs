@@ -296,7 +296,7 @@ impl JsonDecoder {
 
 /// So many times in a row messages are read one by one, at most, before the next attempt to read
 /// some in lock step.
-const PATIENCE_MAX: u32 = 64;
+const PATIENCE_MAX: u32 = 16;
 
 #[inline]
 fn lane(message: &RawMessage) -> Lane {

@@ -337,7 +337,7 @@ impl Learner<'_> {
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
     let value: &[u8] = match step.kind.get() {
         Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => b"0",
-        Kind::Bool => b"true",
+        Kind::Bool => b"false",
         Kind::Text | Kind::OtherText => b"\"",
         Kind::Any => b"",
         _ => return None,

@@ -277,10 +277,12 @@ impl JsonDecoder {
         let payload = &buffer[lane.start..lane.end];
         let (layout, values) = (&self.layout, &mut self.values);
         let (quick, depth_max) = (&mut self.quick, self.limits.depth_max);
-        let found = self.guesses.read(layout, payload, values, depth_max, |plan, values| {
-            let mut context = Context { layout, values, depth_max, buffer };
-            quick.read(plan, &mut context, &[lane], [place], block)
-        });
+        let limits = quick.is_on().then_some(&self.limits);
+        let found =
+            self.guesses.read(layout, payload, values, depth_max, limits, |plan, values| {
+                let mut context = Context { layout, values, depth_max, buffer };
+                quick.read(plan, &mut context, &[lane], [place], block)
+            });
         if found != Found::Nothing {
             self.tally.guessed += 1;
             return Ok(found);
@@ -288,8 +290,7 @@ impl JsonDecoder {
         self.tally.judged += 1;
         values.clear();
         self.judge.read(layout, payload, values)?;
-        let limits = self.quick.is_on().then_some(&self.limits);
-        self.guesses.learn(layout, payload, &self.judge.trace, values, limits);
+        self.guesses.learn(layout, payload, &self.judge.trace, values);
         Ok(Found::Values)
     }
 }

@@ -24,7 +24,7 @@ use self::simd::Avx2;
 use self::work::{Memory, Work};
 use tidemill_kernel::event::{EventBlock, Position};
 
-pub(crate) use self::plan::QuickPlan;
+pub(crate) use self::plan::{QuickPlan, Sketch};
 use super::{layout::Layout, value::Values};
 
 /// How many messages are read in lock step.

@@ -1,5 +1,5 @@
 //! The shape of a message as the quick reader walks it: a list of steps, each a text that must
-//! stand there and the kind of value behind it. Learnt from one message that the judge accepted;
+//! stand there and the kind of value behind it. Made of a shape that `fast.rs` learnt;
 //! what a plan cannot express (a field that comes from two names at once, keys that are no
 //! strings, hundreds of numbers) is left to the slower readers.
 
@@ -8,10 +8,7 @@ use std::cell::Cell;
 use tidemill_kernel::schema::{Slot, TimeUnit};
 
 use super::{
-    super::{
-        layout::{Kind as Meaning, Layout},
-        strict::{Mark, Trace},
-    },
+    super::layout::{Kind as Meaning, Layout},
     work::SLOTS,
 };
 use crate::DecodeLimits;
@@ -96,6 +93,20 @@ impl Step {
 /// long they are.
 pub(super) type StandIn = ([u8; 64], usize);
 
+/// One value of a shape, and what stands before it.
+#[derive(Debug)]
+pub(crate) struct Sketch<'p> {
+    pub(crate) literal: &'p [u8],
+    /// The first byte of a value that stood there.
+    pub(crate) first: u8,
+    /// The field that the value is for; an error if it may be for several.
+    pub(crate) field: Result<Option<usize>, ()>,
+    /// Whether the literal opens and closes nothing.
+    pub(crate) plain: bool,
+    /// How many objects are open around the value.
+    pub(crate) depth: u16,
+}
+
 /// The shape of one message.
 #[derive(Debug)]
 pub(crate) struct QuickPlan {
@@ -125,12 +136,12 @@ pub(super) const KEY_PARTS_MAX: usize = 4;
 const SHORT_TEXT_BYTES: usize = 32;
 
 impl QuickPlan {
-    /// Takes the shape of a message; `None` if it cannot be walked quickly.
-    pub(crate) fn learn(
+    /// Returns the plan of a shape; `None` if it cannot be walked quickly.
+    pub(crate) fn new<'p>(
         layout: &Layout,
         limits: &DecodeLimits,
-        bytes: &[u8],
-        trace: &Trace,
+        values: impl Iterator<Item = Sketch<'p>>,
+        tail: &[u8],
     ) -> Option<Box<QuickPlan>> {
         let fields = layout.floats.len() + layout.ints.len() + layout.texts.len();
         let float_groups = layout.floats.len().div_ceil(4);
@@ -140,7 +151,7 @@ impl QuickPlan {
             return None;
         }
         let mut plan = QuickPlan {
-            steps: Vec::with_capacity(trace.marks.len() + 1),
+            steps: Vec::new(),
             stand_ins: Vec::new(),
             presence: vec![0; fields.div_ceil(64)],
             is_complete: false,
@@ -157,8 +168,8 @@ impl QuickPlan {
         plan.unused = slots.map(|stage| stage as u8).collect();
         let mut learner =
             Learner { layout, limits, plan: &mut plan, seen: Vec::new(), next_stage: others + 1 };
-        for mark in &trace.marks {
-            learner.learn_value(bytes, mark)?;
+        for value in values {
+            learner.learn_value(&value)?;
         }
         // A key or time that is not there is for the judge to say.
         let needed = |slot| matches!(slot, Slot::Key(_) | Slot::Time);
@@ -167,7 +178,7 @@ impl QuickPlan {
             return None;
         }
         let stages = learner.next_stage;
-        plan.push_literal(&bytes[trace.tail_start..], Step::of(Kind::End), false);
+        plan.push_literal(tail, Step::of(Kind::End), false);
         plan.groups = others / 4;
         if plan.time_is_number || stages > others + 1 {
             plan.groups = stages.div_ceil(4);
@@ -239,28 +250,22 @@ struct Learner<'l> {
 }
 
 impl Learner<'_> {
-    fn learn_value(&mut self, bytes: &[u8], mark: &Mark) -> Option<()> {
-        let first = bytes[mark.literal_end];
-        let mut step = match mark.entry {
-            None => self.unknown(first),
-            Some(index) => {
-                let entry = self.layout.entry(index);
-                let [source] = entry.sources[..] else { return None };
-                let field = self.layout.field_of[source];
-                // Which of two sources counts is not for plans to say.
-                if entry.child.is_some() || self.seen.contains(&field) {
-                    return None;
-                }
+    fn learn_value(&mut self, value: &Sketch<'_>) -> Option<()> {
+        let mut step = match value.field.ok()? {
+            None => self.unknown(value.first),
+            // Which of two sources counts is not for plans to say.
+            Some(field) if self.seen.contains(&field) => return None,
+            Some(field) => {
                 self.seen.push(field);
-                self.known(field, first)?
+                self.known(field, value.first)?
             }
         };
-        step.depth = mark.depth as u16;
-        let mut literal = bytes[mark.literal_start..mark.literal_end].to_vec();
+        step.depth = value.depth;
+        let mut literal = value.literal.to_vec();
         if matches!(step.kind.get(), Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText) {
             literal.push(b'"');
         }
-        self.plan.push_literal(&literal, step, mark.plain);
+        self.plan.push_literal(&literal, step, value.plain);
         Some(())
     }
 

@@ -360,7 +360,7 @@ impl Guesses {
         for index in 0..self.plans.len() {
             let plan = &self.plans[index];
             let found = if let Some(plan) = &plan.quick {
-                if quick(plan, values) { Found::Row } else { Found::Nothing }
+                if plan.begins(bytes) && quick(plan, values) { Found::Row } else { Found::Nothing }
             } else {
                 values.clear();
                 match plan.read(layout, bytes, values, depth_max) {

@@ -122,10 +122,13 @@ pub(crate) struct QuickPlan {
     /// The ranges of floats and integers, slot by slot; all there is where a slot is not used.
     pub(super) float_ranges: Vec<[[f64; 4]; 2]>,
     pub(super) int_ranges: Vec<[[i64; 4]; 2]>,
-    /// How many groups of four numbers are staged: floats, integers, then others.
+    /// How many groups of four numbers are staged: floats, integers, the time, then, from
+    /// `first_other` on, numbers that nobody wants.
     pub(super) groups: usize,
-    /// Whether the time is a number, the first of the others.
+    pub(super) first_other: usize,
+    /// Whether the time is a number, and where it is staged.
     pub(super) time_is_number: bool,
+    pub(super) time_stage: u8,
     pub(super) time_unit: TimeUnit,
     pub(super) key_parts: usize,
 }
@@ -146,8 +149,8 @@ impl QuickPlan {
         let fields = layout.floats.len() + layout.ints.len() + layout.texts.len();
         let float_groups = layout.floats.len().div_ceil(4);
         let int_groups = layout.ints.len().div_ceil(4);
-        let others = 4 * (float_groups + int_groups);
-        if others + 4 > SLOTS || layout.keys.len() > KEY_PARTS_MAX {
+        let times = 4 * (float_groups + int_groups);
+        if times + 4 > SLOTS || layout.keys.len() > KEY_PARTS_MAX {
             return None;
         }
         let mut plan = QuickPlan {
@@ -159,7 +162,9 @@ impl QuickPlan {
             float_ranges: vec![[[f64::MIN; 4], [f64::MAX; 4]]; float_groups],
             int_ranges: vec![[[i64::MIN; 4], [i64::MAX; 4]]; int_groups],
             groups: 0,
+            first_other: times / 4 + 1,
             time_is_number: false,
+            time_stage: times as u8,
             time_unit: TimeUnit::Auto,
             key_parts: layout.keys.len(),
         };
@@ -167,7 +172,7 @@ impl QuickPlan {
         let slots = (0..layout.floats.len()).chain(ints..ints + layout.ints.len());
         plan.unused = slots.map(|stage| stage as u8).collect();
         let mut learner =
-            Learner { layout, limits, plan: &mut plan, seen: Vec::new(), next_stage: others + 1 };
+            Learner { layout, limits, plan: &mut plan, seen: Vec::new(), next_stage: times + 4 };
         for value in values {
             learner.learn_value(&value)?;
         }
@@ -179,17 +184,18 @@ impl QuickPlan {
         }
         let stages = learner.next_stage;
         plan.push_literal(tail, Step::of(Kind::End), false);
-        plan.groups = others / 4;
-        if plan.time_is_number || stages > others + 1 {
-            plan.groups = stages.div_ceil(4);
-            let time = (!plan.time_is_number).then_some(others);
-            let left = time.into_iter().chain(stages..4 * plan.groups);
-            plan.unused.extend(left.map(|stage| stage as u8));
-        }
+        plan.groups = stages.div_ceil(4);
+        plan.unused.extend((stages..4 * plan.groups).map(|stage| stage as u8));
         let present = plan.presence.iter().map(|word| word.count_ones() as usize);
         plan.is_complete = present.sum::<usize>() == fields;
         plan.stand_ins = plan.steps.iter().map(stand_in).collect();
         Some(Box::new(plan))
+    }
+
+    /// Returns whether a message starts as the plan's messages do.
+    #[inline]
+    pub(crate) fn begins(&self, bytes: &[u8]) -> bool {
+        self.steps.first().is_some_and(|step| bytes.starts_with(step.text()))
     }
 
     /// Returns how many bytes a message's texts and keys may need beyond the payload's length.
@@ -294,7 +300,7 @@ impl Learner<'_> {
             }
             Slot::Time => {
                 step.kind.set(if first == b'"' { Kind::TimeText } else { Kind::TimeNumber });
-                step.stage = (ints + 4 * int_count.div_ceil(4)) as u8;
+                step.stage = self.plan.time_stage;
                 self.plan.time_is_number = first != b'"';
                 self.plan.time_unit = rule.unit;
                 return Some(step);

@@ -260,6 +260,7 @@ pub(super) fn settle(
     plan: &QuickPlan,
     lane: usize,
     from: Lane,
+    is_beyond: bool,
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) {
@@ -276,12 +277,16 @@ pub(super) fn settle(
         layout.rules[rule as usize].slot
     };
     let odd = || work.memory.odd.iter().filter(|odd| odd.lane == lane);
+    if !is_beyond && odd().next().is_none() {
+        return;
+    }
     for odd in odd() {
         let bit = bit_of(slot_of(odd.step));
         rows.presence(lane)[bit / 64] &= !(1 << (bit % 64));
     }
     let mut invalid_count = 0;
-    for bit in 0..float_count + int_count {
+    let numbers = if is_beyond { float_count + int_count } else { 0 };
+    for bit in 0..numbers {
         if rows.presence(lane)[bit / 64] >> (bit % 64) & 1 == 0 {
             continue;
         }

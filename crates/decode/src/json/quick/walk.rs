@@ -69,6 +69,11 @@ pub(super) fn read<const L: usize>(
                 }
             };
         }
+        macro_rules! spot {
+            ($lane:expr) => {
+                Spot { plan, index, lane: $lane, from: lanes[$lane] }
+            };
+        }
         match step.kind.get() {
             Kind::Float => staged!(stage_float),
             Kind::AnyFloat => {
@@ -77,32 +82,43 @@ pub(super) fn read<const L: usize>(
                     let advance = at[lane].wrapping_sub(before[lane]) & 63;
                     let behind = windows[lane][advance];
                     if advance >= length + 16 || behind | 0x20 == b'e' {
-                        let spot = Spot { plan, index, lane, from: lanes[lane] };
-                        at[lane] = spot.long_number(before[lane], work)?;
+                        at[lane] = spot!(lane).long_number(before[lane], work)?;
                     }
                 }
             }
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
-            kind @ (Kind::Text | Kind::OtherText | Kind::Key) => {
+            Kind::Text => {
                 for lane in 0..L {
-                    let value: &[u8; 32] = windows[lane][length..].first_chunk()?;
-                    let size = plain_length(value);
-                    // Without any end `size` is 32, and the byte looked at is no quote either.
-                    let is_ended = windows[lane][length + (size & 31)] == b'"';
-                    if !is_ended || (kind == Kind::Key && size == 0) {
-                        let spot = Spot { plan, index, lane, from: lanes[lane] };
-                        at[lane] = spot.long_text(at[lane], &mut keys[lane], work, rows)?;
-                        continue;
-                    }
-                    if kind == Kind::Text {
-                        rows.set_short_text(lane, step.slot, value, size);
-                    } else if kind == Kind::Key {
-                        let part = usize::from(step.slot) % KEY_PARTS_MAX;
-                        keys[lane][part] = (at[lane] + length, size);
-                    }
-                    at[lane] = at[lane].wrapping_add(length + size + 1);
+                    let value = windows[lane][length..].first_chunk()?;
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) => {
+                            rows.set_short_text(lane, step.slot, value, size);
+                            at[lane].wrapping_add(length + size + 1)
+                        }
+                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
+                }
+            }
+            Kind::Key => {
+                for lane in 0..L {
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) if size > 0 => {
+                            let part = usize::from(step.slot) % KEY_PARTS_MAX;
+                            keys[lane][part] = (at[lane] + length, size);
+                            at[lane] + length + size + 1
+                        }
+                        _ => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
+                }
+            }
+            Kind::OtherText => {
+                for lane in 0..L {
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) => at[lane].wrapping_add(length + size + 1),
+                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
                 }
             }
             Kind::TimeText => {
@@ -120,8 +136,7 @@ pub(super) fn read<const L: usize>(
             }
             Kind::Any => {
                 for lane in 0..L {
-                    let spot = Spot { plan, index, lane, from: lanes[lane] };
-                    at[lane] = spot.any_value(at[lane], work)?;
+                    at[lane] = spot!(lane).any_value(at[lane], work)?;
                 }
             }
             Kind::More | Kind::End => at = at.map(|at| at + length),
@@ -226,18 +241,31 @@ fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     length
 }
 
-/// Returns how many bytes the text starts with that are ASCII and neither quote nor backslash
-/// nor control character; 32 if all are.
+/// Returns the length of the text that starts at `from` and that a quote ends: at most 31 bytes
+/// of ASCII without backslash and control character.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
-fn plain_length(text: &[u8; 32]) -> usize {
-    let vector = load32(text);
+fn quoted_length(window: &Window, from: usize) -> Option<usize> {
+    let vector = load32(window[from..].first_chunk()?);
     let quotes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'"' as i8));
     let slashes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\\' as i8));
     // Signed, so that what is beyond ASCII is less, too.
     let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
     let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
-    (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize
+    let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
+    // Without any end the size is 32, and the byte looked at is no quote either.
+    (window[from + (size & 31)] == b'"').then_some(size)
+}
+
+/// Returns the mantissa of one staged number.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn mantissa(digits: &[u8; 16]) -> u64 {
+    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
+    let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
+    let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
+    let halves = _mm_cvtsi128_si64(eights) as u64;
+    (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
 }
 
 /// Returns the mantissas of four staged numbers in the order 0, 2, 1, 3, each below 10^15.
@@ -288,7 +316,7 @@ fn finish(
 ) -> Option<()> {
     let stage = &work.memory.stages[lane];
     let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    let mut numbers = digits.iter().zip(scale).take(plan.groups);
+    let mut numbers = digits.iter().zip(scale);
     let mut invalid = _mm256_setzero_pd();
     let mut beyond = _mm256_setzero_pd();
     for (group, [low, high]) in rows.floats(lane).iter_mut().zip(&plan.float_ranges) {
@@ -318,18 +346,20 @@ fn finish(
         beyond = _mm256_or_pd(beyond, out);
         store_ints(group, value);
     }
-    let mut time_ms = work.times_ms[lane];
-    let mut is_first = true;
-    for (digits, scale) in numbers {
-        let mantissa = mantissas(digits)?;
+    for (digits, scale) in digits.iter().zip(scale).take(plan.groups).skip(plan.first_other) {
         let (_, least) = scales(scale);
-        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(as_floats(mantissa), least));
-        if is_first && plan.time_is_number && time_ms < 0 {
-            let number = _mm256_extract_epi64::<0>(mantissa) as u64;
-            let is_negative = scale[0][0] != 0;
-            time_ms = time::parse_number(is_negative, number, 0, plan.time_unit)?.as_ms();
+        let mantissa = as_floats(mantissas(digits)?);
+        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(mantissa, least));
+    }
+    let mut time_ms = work.times_ms[lane];
+    if plan.time_is_number && time_ms < 0 {
+        let slot = usize::from(plan.time_stage);
+        let [sign, least] = stage.scales[slot];
+        let number = mantissa(&stage.digits[slot]);
+        if (number as f64) < f64::from_bits(least) {
+            return None;
         }
-        is_first = false;
+        time_ms = time::parse_number(sign != 0, number, 0, plan.time_unit)?.as_ms();
     }
     if _mm256_movemask_pd(invalid) != 0 {
         return None;
@@ -341,8 +371,9 @@ fn finish(
         *word = *present;
     }
     rows.finish(lane, time, parts, plan.is_complete);
-    if _mm256_movemask_pd(beyond) != 0 || !work.memory.odd.is_empty() {
-        settle(plan, lane, from, work, rows);
+    let is_beyond = _mm256_movemask_pd(beyond) != 0;
+    if is_beyond || !work.memory.odd.is_empty() {
+        settle(plan, lane, from, is_beyond, work, rows);
     }
     Some(())
 }

@@ -16,7 +16,9 @@ use tidemill_kernel::event::{EventBlock, Position};
 
 const MESSAGES: usize = 100_000;
 const BLOCK: usize = 256;
+/// Every message is read in at least so many sweeps, and so many times in all.
 const SWEEPS: usize = 9;
+const READINGS: usize = 900_000;
 
 /// The clock of this thread's CPU time where the system shows one, else the wall clock.
 fn cpu_ns(start: Instant) -> u64 {
@@ -51,11 +53,12 @@ fn measure(name: &str, messages: &[String]) {
         buffers.push((buffer, raw));
     }
     let slices = buffers;
-    let mut least = vec![u64::MAX; slices.len().div_ceil(16)];
+    let mut least = vec![u64::MAX; slices.len().div_ceil(4)];
     let mut rejected = 0;
     let cpu_before = cpu_ns(start);
-    for _ in 0..SWEEPS {
-        for (group, slices) in slices.chunks(16).enumerate() {
+    let sweeps = SWEEPS.max(READINGS / messages.len());
+    for _ in 0..sweeps {
+        for (group, slices) in slices.chunks(4).enumerate() {
             let before = start.elapsed().as_nanos() as u64;
             for (buffer, raw) in slices {
                 block.clear();
@@ -65,7 +68,7 @@ fn measure(name: &str, messages: &[String]) {
             least[group] = least[group].min(start.elapsed().as_nanos() as u64 - before);
         }
     }
-    let cpu = (cpu_ns(start) - cpu_before) as f64 / (messages.len() * SWEEPS) as f64;
+    let cpu = (cpu_ns(start) - cpu_before) as f64 / (messages.len() * sweeps) as f64;
     let ns = least.iter().sum::<u64>() as f64 / messages.len() as f64;
     println!(
         "{name:22} {:4} bytes  CPU {cpu:6.1} ns/message {:5.2} M/s  least {ns:6.1} ns {:5.2} M/s  \
@@ -86,6 +89,8 @@ fn main() {
         sensor_message(&mut random, &mut text);
         fixed.push(text);
     }
+    let plain: Vec<String> = (0..fixed.len()).map(|_| short_message(&mut random)).collect();
+    measure("short decimals", &plain);
     measure("one order", &fixed);
     let spaced: Vec<String> =
         fixed.iter().map(|text| text.replace(',', ", ").replace("\":", "\": ")).collect();
@@ -100,6 +105,23 @@ fn main() {
         })
         .collect();
     measure("three fields may lack", &absent);
+    let ids: Vec<String> = plain
+        .iter()
+        .map(|text| text.replacen("sensor_", "urn:dev:mac:0024befffe804ff1:unit:", 1))
+        .collect();
+    measure("ids of 37 bytes", &ids);
+    let mut orders = [(); 4].map(|()| (0..25).collect::<Vec<usize>>());
+    orders.iter_mut().for_each(|order| random.shuffle(order));
+    let four: Vec<String> = plain
+        .iter()
+        .map(|text| {
+            let members: Vec<&str> = text[1..text.len() - 1].split(',').collect();
+            let order = &orders[random.below(4)];
+            let members: Vec<&str> = order.iter().map(|at| members[*at]).collect();
+            format!("{{{}}}", members.join(","))
+        })
+        .collect();
+    measure("four orders", &four);
     let random_order: Vec<String> = fixed
         .iter()
         .map(|text| {
@@ -119,6 +141,50 @@ fn main() {
         })
         .collect();
     measure("three long numbers", &long);
+}
+
+/// Returns a message whose numbers are all short, with an epoch time and 0 or 1 for motion.
+fn short_message(random: &mut Random) -> String {
+    let (device, ms) = (random.below(10_000), random.below(60_000));
+    let mut text = format!(
+        "{{\"device_id\":\"sensor_{device:05}\",\"device_type\":\"{}\",\
+         \"customer_id\":\"cust_{:03}\",\"site_id\":\"site_{:02}\",",
+        ["temperature", "motion", "air_quality", "multi"][device % 4],
+        device % 100,
+        device % 20,
+    );
+    let mut decimal = |name: &str, low: i64, high: i64, places: usize| {
+        let value = low + random.below((high - low) as usize) as i64;
+        let power = 10_i64.pow(places as u32);
+        let sign = if value < 0 { "-" } else { "" };
+        let (whole, rest) = (value.abs() / power, value.abs() % power);
+        text += &format!("\"{name}\":{sign}{whole}.{rest:0places$},");
+    };
+    decimal("latitude", 300_000, 400_000, 4);
+    decimal("longitude", -1_200_000, -1_000_000, 4);
+    decimal("altitude", 0, 20_000, 1);
+    decimal("temperature", -500, 4500, 2);
+    decimal("humidity", 2000, 9000, 2);
+    decimal("pressure", 98_000, 104_000, 2);
+    decimal("co2_level", 40_000, 120_000, 2);
+    decimal("noise_level", 3000, 9000, 2);
+    decimal("light_level", 0, 100_000, 2);
+    decimal("battery_level", 500, 10_000, 2);
+    decimal("signal_strength", -900, -400, 1);
+    decimal("memory_usage", 0, 10_000, 2);
+    decimal("cpu_usage", 0, 1_000, 1);
+    text + &format!(
+        "\"time\":{},\"motion_detected\":{},\"status\":{},\"error_count\":{},\
+         \"packets_sent\":{},\"packets_received\":{},\"bytes_sent\":{},\"bytes_received\":{}}}",
+        1_760_000_000_000 + ms as u64,
+        random.below(2),
+        1 + random.below(4),
+        random.below(3),
+        100 + random.below(900),
+        100 + random.below(900),
+        10_000 + random.below(1_000_000),
+        10_000 + random.below(1_000_000),
+    )
 }
 
 /// Returns the message without one member that is not its first.

@@ -41,7 +41,7 @@ use tidemill_kernel::{
 use self::{
     fast::{Found, Guesses},
     layout::Layout,
-    quick::{LANES, Lane, Quick},
+    quick::{Context, LANES, Lane, Quick},
     strict::Judge,
     value::Values,
 };
@@ -171,7 +171,8 @@ impl JsonDecoder {
         publish_time_ms: i64,
         block: &mut EventBlock,
     ) {
-        self.decode_one(Lane { payload, open: payload }, (position, publish_time_ms), block);
+        let whole = Lane { start: 0, end: payload.len() };
+        self.decode_one(payload, whole, (position, publish_time_ms), block);
     }
 
     /// Appends one message to the block for each of these, as [`decode`](JsonDecoder::decode)
@@ -197,7 +198,7 @@ impl JsonDecoder {
             rest = after;
             let place = (message.position, message.publish_time_ms);
             match message.reject {
-                None => self.decode_one(lane(buffer, message), place, block),
+                None => self.decode_one(buffer, lane(message), place, block),
                 Some(reason) => {
                     block.begin(place.0, place.1);
                     block.reject(reason);
@@ -215,16 +216,21 @@ impl JsonDecoder {
         block: &mut EventBlock,
     ) -> bool {
         let Some(plan) = self.guesses.likeliest() else { return false };
-        let lanes = group.each_ref().map(|message| lane(buffer, message));
-        let fits =
-            |lane: &Lane<'_>| lane.is_open() && lane.payload.len() <= self.limits.payload_bytes_max;
+        let lanes = group.each_ref().map(lane);
+        let fits = |lane: &Lane| {
+            lane.is_open(buffer) && lane.end - lane.start <= self.limits.payload_bytes_max
+        };
         if !lanes.iter().all(fits) || group.iter().any(|message| message.reject.is_some()) {
             return false;
         }
         let places = group.each_ref().map(|message| (message.position, message.publish_time_ms));
-        let (layout, values) = (&self.layout, &mut self.values);
-        let depth_max = self.limits.depth_max;
-        let is_read = self.quick.read(plan, layout, values, depth_max, &lanes, places, block);
+        let mut context = Context {
+            layout: &self.layout,
+            values: &mut self.values,
+            depth_max: self.limits.depth_max,
+            buffer,
+        };
+        let is_read = self.quick.read(plan, &mut context, &lanes, places, block);
         if is_read {
             self.guesses.hit();
             self.tally.together += LANES as u64;
@@ -232,16 +238,21 @@ impl JsonDecoder {
         is_read
     }
 
-    fn decode_one(&mut self, lane: Lane<'_>, place: (Position, i64), block: &mut EventBlock) {
-        let payload = lane.payload;
+    fn decode_one(
+        &mut self,
+        buffer: &[u8],
+        lane: Lane,
+        place: (Position, i64),
+        block: &mut EventBlock,
+    ) {
+        let payload = &buffer[lane.start..lane.end];
         let found = if payload.len() > self.limits.payload_bytes_max {
             Err(Reason::TooLarge)
-        } else if lane.is_open() || !self.quick.is_on() {
-            self.read(lane, place, block)
+        } else if lane.is_open(buffer) || !self.quick.is_on() {
+            self.read(buffer, lane, place, block)
         } else {
             let padded = self.quick.pad(payload);
-            let open = &padded[..];
-            let found = self.read(Lane { payload: &open[..payload.len()], open }, place, block);
+            let found = self.read(&padded, Lane { start: 0, end: payload.len() }, place, block);
             self.quick.take_back(padded);
             found
         };
@@ -258,15 +269,20 @@ impl JsonDecoder {
     /// Reads a message into the values, or into a row of the block.
     fn read(
         &mut self,
-        lane: Lane<'_>,
+        buffer: &[u8],
+        lane: Lane,
         place: (Position, i64),
         block: &mut EventBlock,
     ) -> Result<Found, Reason> {
-        let (layout, values, payload) = (&self.layout, &mut self.values, lane.payload);
+        let payload = &buffer[lane.start..lane.end];
+        let (layout, values) = (&self.layout, &mut self.values);
         let (quick, depth_max) = (&mut self.quick, self.limits.depth_max);
-        let found = self.guesses.read(layout, payload, values, depth_max, |plan, values| {
-            quick.read(plan, layout, values, depth_max, &[lane], [place], block)
-        });
+        let limits = quick.is_on().then_some(&self.limits);
+        let found =
+            self.guesses.read(layout, payload, values, depth_max, limits, |plan, values| {
+                let mut context = Context { layout, values, depth_max, buffer };
+                quick.read(plan, &mut context, &[lane], [place], block)
+            });
         if found != Found::Nothing {
             self.tally.guessed += 1;
             return Ok(found);
@@ -274,18 +290,17 @@ impl JsonDecoder {
         self.tally.judged += 1;
         values.clear();
         self.judge.read(layout, payload, values)?;
-        let limits = self.quick.is_on().then_some(&self.limits);
-        self.guesses.learn(layout, payload, &self.judge.trace, values, limits);
+        self.guesses.learn(layout, payload, &self.judge.trace, values);
         Ok(Found::Values)
     }
 }
 
 /// So many times in a row messages are read one by one, at most, before the next attempt to read
 /// some in lock step.
-const PATIENCE_MAX: u32 = 64;
+const PATIENCE_MAX: u32 = 16;
 
 #[inline]
-fn lane<'m>(buffer: &'m [u8], message: &RawMessage) -> Lane<'m> {
-    let open = &buffer[message.start as usize..];
-    Lane { payload: &open[..message.length as usize], open }
+fn lane(message: &RawMessage) -> Lane {
+    let start = message.start as usize;
+    Lane { start, end: start + message.length as usize }
 }

@@ -50,6 +50,11 @@ pub fn parse_number(
     if negative {
         return None;
     }
+    // What most messages have, without a logarithm and 128 bits.
+    let is_auto_ms = (AUTO_SECONDS_BELOW..AUTO_MILLISECONDS_BELOW).contains(&mantissa);
+    if exponent == 0 && (unit == TimeUnit::Milliseconds || unit == TimeUnit::Auto && is_auto_ms) {
+        return Timestamp::from_ms(i64::try_from(mantissa).ok()?);
+    }
     let to_ms = match unit {
         TimeUnit::Seconds => 3,
         TimeUnit::Milliseconds => 0,

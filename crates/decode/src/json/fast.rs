@@ -10,7 +10,7 @@
 use super::{
     layout::{Kind, Layout, Rule},
     number::{short_decimal, short_float},
-    quick::QuickPlan,
+    quick::{QuickPlan, Sketch},
     scan::{Scalar, byte_at, padded_word_at, scan_scalar, scan_string},
     strict::{Trace, skip_composite},
     value::{Cell, Values, float_cell, int_cell, time_cell},
@@ -44,6 +44,8 @@ struct Step {
     target: u32,
     /// The rule of a field.
     rule: u32,
+    /// The first byte of the value that the plan was learnt from.
+    first: u8,
 }
 
 impl Step {
@@ -63,6 +65,7 @@ impl Step {
             depth: 0,
             target: 0,
             rule: 0,
+            first: 0,
         }
     }
 
@@ -93,8 +96,9 @@ struct Plan {
     literals: Vec<u8>,
     steps: Vec<Step>,
     tail_start: usize,
-    /// The same shape for the quick reader, if it can be walked quickly.
+    /// The same shape for the quick reader, if it came again and can be walked quickly.
     quick: Option<Box<QuickPlan>>,
+    has_come_again: bool,
 }
 
 /// Literals beyond this are not worth remembering.
@@ -110,6 +114,7 @@ impl Plan {
         for mark in &trace.marks {
             let literal = &bytes[mark.literal_start..mark.literal_end];
             let mut step = Step::new(literal, self.literals.len());
+            step.first = bytes[mark.literal_end];
             step.plain = mark.plain;
             step.depth = mark.depth as u16;
             if let Some(index) = mark.entry {
@@ -128,6 +133,25 @@ impl Plan {
         self.tail_start = self.literals.len();
         self.literals.extend_from_slice(&bytes[trace.tail_start..]);
         self.literals.len() <= LITERALS_BYTES_MAX
+    }
+
+    /// Prepares the shape for the quick reader, once. That it came again shows that it pays.
+    #[cold]
+    fn quicken(&mut self, layout: &Layout, limits: &DecodeLimits) {
+        self.has_come_again = true;
+        let ends = self.steps.iter().map(|step| (step.start + step.length) as usize);
+        let values = self.steps.iter().zip(ends).map(|(step, end)| Sketch {
+            literal: &self.literals[step.start as usize..end],
+            first: step.first,
+            field: match step.leaf {
+                Leaf::Unknown => Ok(None),
+                Leaf::Entry => Err(()),
+                Leaf::Field(_) => Ok(Some(step.rule as usize)),
+            },
+            plain: step.plain,
+            depth: step.depth,
+        });
+        self.quick = QuickPlan::new(layout, limits, values, &self.literals[self.tail_start..]);
     }
 
     /// Reads a message of this shape into the (cleared) values; `None` if it has another.
@@ -318,6 +342,7 @@ impl Guesses {
 
     /// Reads a message if it looks like an earlier one: by `quick`, which says whether it could,
     /// where a plan is quick, else into the values. If nothing is found the values are void.
+    /// `limits` are those of the quick reader, if there is one.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -325,6 +350,7 @@ impl Guesses {
         bytes: &[u8],
         values: &mut Values,
         depth_max: usize,
+        limits: Option<&DecodeLimits>,
         mut quick: impl FnMut(&QuickPlan, &mut Values) -> bool,
     ) -> Found {
         if self.pause > 0 {
@@ -334,7 +360,7 @@ impl Guesses {
         for index in 0..self.plans.len() {
             let plan = &self.plans[index];
             let found = if let Some(plan) = &plan.quick {
-                if quick(plan, values) { Found::Row } else { Found::Nothing }
+                if plan.begins(bytes) && quick(plan, values) { Found::Row } else { Found::Nothing }
             } else {
                 values.clear();
                 match plan.read(layout, bytes, values, depth_max) {
@@ -344,6 +370,11 @@ impl Guesses {
             };
             if found != Found::Nothing {
                 self.misses = 0;
+                if let Some(limits) = limits
+                    && !self.plans[index].has_come_again
+                {
+                    self.plans[index].quicken(layout, limits);
+                }
                 if index > 0 {
                     self.plans[..=index].rotate_right(1);
                 }
@@ -358,16 +389,8 @@ impl Guesses {
         Found::Nothing
     }
 
-    /// Remembers the shape of a message that the judge accepted. `limits` are those of a quick
-    /// reader, if there is one.
-    pub(crate) fn learn(
-        &mut self,
-        layout: &Layout,
-        bytes: &[u8],
-        trace: &Trace,
-        values: &Values,
-        limits: Option<&DecodeLimits>,
-    ) {
+    /// Remembers the shape of a message that the judge accepted.
+    pub(crate) fn learn(&mut self, layout: &Layout, bytes: &[u8], trace: &Trace, values: &Values) {
         if self.is_off || self.pause > 0 || !trace.complete || values.has_duplicates() {
             return;
         }
@@ -376,8 +399,8 @@ impl Guesses {
         } else {
             Plan::default()
         };
+        (plan.quick, plan.has_come_again) = (None, false);
         if plan.learn(layout, bytes, trace) {
-            plan.quick = limits.and_then(|limits| QuickPlan::learn(layout, limits, bytes, trace));
             self.plans.insert(0, plan);
         }
     }

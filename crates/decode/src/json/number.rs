@@ -201,6 +201,11 @@ impl Number {
             let size = if self.exponent < 0 { size / power } else { size * power };
             return if self.negative { -size } else { size };
         }
+        if self.exact
+            && let Some(size) = divided(self.mantissa, self.exponent)
+        {
+            return if self.negative { -size } else { size };
+        }
         let text = &bytes[self.start as usize..self.end as usize];
         let text = str::from_utf8(text).expect("a number is ASCII");
         text.parse::<f64>().expect("a JSON number is a Rust number") + 0.0
@@ -229,6 +234,26 @@ impl Number {
     }
 }
 
+/// Returns the nearest float to `mantissa` (not 0) × 10^`exponent`, for exponents -19 to 0.
+#[inline]
+fn divided(mantissa: u64, exponent: i64) -> Option<f64> {
+    if exponent == 0 {
+        // Such casts round to the nearest, ties to even.
+        return Some(mantissa as f64);
+    }
+    let power = 10_u64.checked_pow(u32::try_from(exponent.checked_neg()?).ok()?)?;
+    // With the highest bits of both set, and 63 bits more, the quotient has 63 or 64 bits.
+    let (up, down) = (mantissa.leading_zeros(), power.leading_zeros());
+    let (dividend, divisor) = (u128::from(mantissa << up) << 63, u128::from(power << down));
+    let quotient = (dividend / divisor) as u64;
+    let is_exact = u128::from(quotient) * divisor == dividend;
+    // A lost remainder only has to tip a tie, so the lowest of so many bits can stand for it.
+    let rounded = (quotient | u64::from(!is_exact)) as f64;
+    // Neither step can leave the normal range, where powers of two are exact factors.
+    let shift = 63 + up - down;
+    Some(rounded * f64::from_bits(u64::from(1023 - shift) << 52))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +280,25 @@ mod tests {
         assert_eq!(integer("0e99999999999999999999"), Some(0));
         assert_eq!(integer("-0.0"), Some(0));
         assert_eq!(integer("5e-1"), None);
+    }
+
+    #[test]
+    fn quotients_are_rounded_once() {
+        let mut random = 7_u64;
+        for round in 0..2_000_000_u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round | 1);
+            let mantissa = (random ^ random >> 31) >> (round % 50);
+            let exponent = -((random >> 40) as i64 % 20);
+            // Near the middle between two floats, too.
+            let mantissa = if round % 3 == 0 { mantissa | 1 << 53 | 1 } else { mantissa | 1 };
+            let expected: f64 = format!("{mantissa}e{exponent}").parse().expect("a number");
+            let found = divided(mantissa, exponent).expect("within its exponents");
+            assert_eq!(found.to_bits(), expected.to_bits(), "{mantissa}e{exponent}");
+        }
+        assert_eq!(divided(u64::MAX, -19), Some(1.844_674_407_370_955_2));
+        assert_eq!(divided(1, -19), Some(1e-19));
+        assert_eq!(divided(1, -20), None);
+        assert_eq!(divided(1, 1), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use self::simd::Avx2;
 use self::work::{Memory, Work};
 use tidemill_kernel::event::{EventBlock, Position};
 
-pub(crate) use self::plan::QuickPlan;
+pub(crate) use self::plan::{QuickPlan, Sketch};
 use super::{layout::Layout, value::Values};
 
 /// How many messages are read in lock step.
@@ -32,12 +32,11 @@ pub(crate) const LANES: usize = 3;
 /// So many bytes must be readable from every place of a payload at which a step looks.
 const BEHIND_BYTES: usize = 64;
 
-/// One message to read.
+/// Where a message lies in its buffer. What stands behind it may be read and decides nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lane<'m> {
-    pub(crate) payload: &'m [u8],
-    /// The payload and what may be read behind it; it decides nothing.
-    pub(crate) open: &'m [u8],
+pub(crate) struct Lane {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// The quick reader's memory.
@@ -84,19 +83,17 @@ impl Quick {
     pub(crate) fn read<const L: usize>(
         &mut self,
         plan: &QuickPlan,
-        layout: &Layout,
-        values: &mut Values,
-        depth_max: usize,
-        lanes: &[Lane<'_>; L],
-        positions: [(Position, i64); L],
+        of: &mut Context<'_>,
+        lanes: &[Lane; L],
+        places: [(Position, i64); L],
         block: &mut EventBlock,
     ) -> bool {
         let Some(avx2) = self.avx2 else { return false };
         let mark = block.mark();
-        let text_bytes = lanes.iter().map(|lane| lane.payload.len()).sum::<usize>();
-        let mut rows = block.rows(positions, text_bytes + L * plan.room_bytes());
-        let mut work = Work::new(layout, values, &mut self.memory, depth_max);
-        let is_read = avx2.read(plan, lanes, &mut work, &mut rows).is_some();
+        let text_bytes = lanes.iter().map(|lane| lane.end - lane.start).sum::<usize>();
+        let mut rows = block.rows(places, text_bytes + L * plan.room_bytes());
+        let mut work = Work::new(of.layout, of.values, &mut self.memory, of.depth_max, of.buffer);
+        let is_read = avx2.read(plan, of.buffer, lanes, &mut work, &mut rows).is_some();
         if !is_read {
             block.rewind(mark);
         }
@@ -104,11 +101,21 @@ impl Quick {
     }
 }
 
-impl<'m> Lane<'m> {
-    /// Returns whether enough may be read behind the payload.
+/// What a reading needs beside the plan and the quick reader's memory.
+#[derive(Debug)]
+pub(crate) struct Context<'c> {
+    pub(crate) layout: &'c Layout,
+    pub(crate) values: &'c mut Values,
+    pub(crate) depth_max: usize,
+    /// The buffer that the messages lie in.
+    pub(crate) buffer: &'c [u8],
+}
+
+impl Lane {
+    /// Returns whether enough may be read behind the message.
     #[inline]
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.len() - self.payload.len() >= BEHIND_BYTES
+    pub(crate) fn is_open(self, buffer: &[u8]) -> bool {
+        buffer.len().saturating_sub(self.end) >= BEHIND_BYTES
     }
 }
 
@@ -130,7 +137,8 @@ mod nowhere {
         pub(super) fn read<const L: usize>(
             self,
             _: &QuickPlan,
-            _: &[Lane<'_>; L],
+            _: &[u8],
+            _: &[Lane; L],
             _: &mut Work<'_>,
             _: &mut Rows<'_>,
         ) -> Option<()> {

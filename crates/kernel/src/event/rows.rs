@@ -75,19 +75,30 @@ impl<'b> Rows<'b> {
             push_bytes(self.bytes, self.used, text);
     }
 
-    /// Ends a row as an event without invalid values. `is_complete` says whether all presence
-    /// bits are set.
+    /// Ends a row as an event without invalid values. A part of the key is the first bytes of
+    /// what may be looked at, and their number. `is_complete` says whether all presence bits are
+    /// set.
     #[inline]
     pub fn finish<'p>(
         &mut self,
         row: usize,
         time: Timestamp,
-        key_parts: impl IntoIterator<Item = &'p [u8]>,
+        key_parts: impl IntoIterator<Item = (&'p [u8], usize)>,
         is_complete: bool,
     ) {
         let start = *self.used;
-        for part in key_parts {
-            key::write_part(self.bytes, self.used, part);
+        for (part, length) in key_parts {
+            let place = self.bytes.get_mut(*self.used + 1..).and_then(<[u8]>::first_chunk_mut);
+            match (part.first_chunk::<32>(), place) {
+                // Copies of one size need no call.
+                (Some(chunk), Some(place)) if length <= 32 => {
+                    debug_assert!(core::str::from_utf8(&part[..length]).is_ok(), "checked");
+                    *place = *chunk;
+                    self.bytes[*self.used] = length as u8;
+                    *self.used += 1 + length;
+                }
+                _ => key::write_part(self.bytes, self.used, &part[..length]),
+            }
         }
         let head = &mut self.heads[row];
         head.time = time;

@@ -1,15 +1,14 @@
 //! The shape of a message as the quick reader walks it: a list of steps, each a text that must
-//! stand there and the kind of value behind it. Learnt from one message that the judge accepted;
+//! stand there and the kind of value behind it. Made of a shape that `fast.rs` learnt;
 //! what a plan cannot express (a field that comes from two names at once, keys that are no
 //! strings, hundreds of numbers) is left to the slower readers.
+
+use std::cell::Cell;
 
 use tidemill_kernel::schema::{Slot, TimeUnit};
 
 use super::{
-    super::{
-        layout::{Kind as Meaning, Layout},
-        strict::{Mark, Trace},
-    },
+    super::layout::{Kind as Meaning, Layout},
     work::SLOTS,
 };
 use crate::DecodeLimits;
@@ -17,10 +16,14 @@ use crate::DecodeLimits;
 /// What is read at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number that is staged for conversion to a float, or only to be checked.
+    /// A number without sign that is staged for conversion to a float, or only to be checked.
     Float,
-    /// A number without point that is staged for conversion to an integer.
+    /// The same with or without sign, of any length.
+    AnyFloat,
+    /// A number without sign and point that is staged for conversion to an integer.
     Int,
+    /// The same with or without sign.
+    SignedInt,
     /// The same for the time.
     TimeNumber,
     /// true or false.
@@ -41,6 +44,18 @@ pub(super) enum Kind {
     End,
 }
 
+impl Kind {
+    /// Returns whether the value waits in a stage for its conversion.
+    pub(super) fn is_staged(self) -> bool {
+        match self {
+            Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => true,
+            Kind::TimeNumber | Kind::Bool => true,
+            Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText => false,
+            Kind::Any | Kind::More | Kind::End => false,
+        }
+    }
+}
+
 /// The longest literal of one step.
 pub(super) const LITERAL_BYTES: usize = 31;
 
@@ -53,7 +68,8 @@ pub(super) struct Step {
     /// All ones where the literal is.
     pub(super) mask: [u8; 32],
     pub(super) length: u8,
-    pub(super) kind: Kind,
+    /// Made wider when a value asks for it.
+    pub(super) kind: Cell<Kind>,
     /// Where a number is staged.
     pub(super) stage: u8,
     /// Whether the literal is the whole text before the value, and opens and closes nothing.
@@ -73,8 +89,23 @@ impl Step {
     }
 }
 
-/// Text that is read in place of a value that is not there: the step's literal and a value.
-pub(super) type StandIn = [u8; 128];
+/// What is read in place of a value that is not there: the step's literal and a value, and how
+/// long they are.
+pub(super) type StandIn = ([u8; 64], usize);
+
+/// One value of a shape, and what stands before it.
+#[derive(Debug)]
+pub(crate) struct Sketch<'p> {
+    pub(crate) literal: &'p [u8],
+    /// The first byte of a value that stood there.
+    pub(crate) first: u8,
+    /// The field that the value is for; an error if it may be for several.
+    pub(crate) field: Result<Option<usize>, ()>,
+    /// Whether the literal opens and closes nothing.
+    pub(crate) plain: bool,
+    /// How many objects are open around the value.
+    pub(crate) depth: u16,
+}
 
 /// The shape of one message.
 #[derive(Debug)]
@@ -91,10 +122,13 @@ pub(crate) struct QuickPlan {
     /// The ranges of floats and integers, slot by slot; all there is where a slot is not used.
     pub(super) float_ranges: Vec<[[f64; 4]; 2]>,
     pub(super) int_ranges: Vec<[[i64; 4]; 2]>,
-    /// How many groups of four numbers are staged: floats, integers, then others.
+    /// How many groups of four numbers are staged: floats, integers, the time, then, from
+    /// `first_other` on, numbers that nobody wants.
     pub(super) groups: usize,
-    /// Whether the time is a number, the first of the others.
+    pub(super) first_other: usize,
+    /// Whether the time is a number, and where it is staged.
     pub(super) time_is_number: bool,
+    pub(super) time_stage: u8,
     pub(super) time_unit: TimeUnit,
     pub(super) key_parts: usize,
 }
@@ -105,22 +139,22 @@ pub(super) const KEY_PARTS_MAX: usize = 4;
 const SHORT_TEXT_BYTES: usize = 32;
 
 impl QuickPlan {
-    /// Takes the shape of a message; `None` if it cannot be walked quickly.
-    pub(crate) fn learn(
+    /// Returns the plan of a shape; `None` if it cannot be walked quickly.
+    pub(crate) fn new<'p>(
         layout: &Layout,
         limits: &DecodeLimits,
-        bytes: &[u8],
-        trace: &Trace,
+        values: impl Iterator<Item = Sketch<'p>>,
+        tail: &[u8],
     ) -> Option<Box<QuickPlan>> {
         let fields = layout.floats.len() + layout.ints.len() + layout.texts.len();
         let float_groups = layout.floats.len().div_ceil(4);
         let int_groups = layout.ints.len().div_ceil(4);
-        let others = 4 * (float_groups + int_groups);
-        if others + 4 > SLOTS || layout.keys.len() > KEY_PARTS_MAX {
+        let times = 4 * (float_groups + int_groups);
+        if times + 4 > SLOTS || layout.keys.len() > KEY_PARTS_MAX {
             return None;
         }
         let mut plan = QuickPlan {
-            steps: Vec::with_capacity(trace.marks.len() + 1),
+            steps: Vec::new(),
             stand_ins: Vec::new(),
             presence: vec![0; fields.div_ceil(64)],
             is_complete: false,
@@ -128,7 +162,9 @@ impl QuickPlan {
             float_ranges: vec![[[f64::MIN; 4], [f64::MAX; 4]]; float_groups],
             int_ranges: vec![[[i64::MIN; 4], [i64::MAX; 4]]; int_groups],
             groups: 0,
+            first_other: times / 4 + 1,
             time_is_number: false,
+            time_stage: times as u8,
             time_unit: TimeUnit::Auto,
             key_parts: layout.keys.len(),
         };
@@ -136,9 +172,9 @@ impl QuickPlan {
         let slots = (0..layout.floats.len()).chain(ints..ints + layout.ints.len());
         plan.unused = slots.map(|stage| stage as u8).collect();
         let mut learner =
-            Learner { layout, limits, plan: &mut plan, seen: Vec::new(), next_stage: others + 1 };
-        for mark in &trace.marks {
-            learner.learn_value(bytes, mark)?;
+            Learner { layout, limits, plan: &mut plan, seen: Vec::new(), next_stage: times + 4 };
+        for value in values {
+            learner.learn_value(&value)?;
         }
         // A key or time that is not there is for the judge to say.
         let needed = |slot| matches!(slot, Slot::Key(_) | Slot::Time);
@@ -147,18 +183,19 @@ impl QuickPlan {
             return None;
         }
         let stages = learner.next_stage;
-        plan.push_literal(&bytes[trace.tail_start..], Step::of(Kind::End), false);
-        plan.groups = others / 4;
-        if plan.time_is_number || stages > others + 1 {
-            plan.groups = stages.div_ceil(4);
-            let time = (!plan.time_is_number).then_some(others);
-            let left = time.into_iter().chain(stages..4 * plan.groups);
-            plan.unused.extend(left.map(|stage| stage as u8));
-        }
+        plan.push_literal(tail, Step::of(Kind::End), false);
+        plan.groups = stages.div_ceil(4);
+        plan.unused.extend((stages..4 * plan.groups).map(|stage| stage as u8));
         let present = plan.presence.iter().map(|word| word.count_ones() as usize);
         plan.is_complete = present.sum::<usize>() == fields;
         plan.stand_ins = plan.steps.iter().map(stand_in).collect();
         Some(Box::new(plan))
+    }
+
+    /// Returns whether a message starts as the plan's messages do.
+    #[inline]
+    pub(crate) fn begins(&self, bytes: &[u8]) -> bool {
+        self.steps.first().is_some_and(|step| bytes.starts_with(step.text()))
     }
 
     /// Returns how many bytes a message's texts and keys may need beyond the payload's length.
@@ -192,7 +229,7 @@ impl Step {
             literal: [0; 32],
             mask: [0; 32],
             length: 0,
-            kind,
+            kind: Cell::new(kind),
             stage: 0,
             may_lack: false,
             slot: 0,
@@ -219,28 +256,22 @@ struct Learner<'l> {
 }
 
 impl Learner<'_> {
-    fn learn_value(&mut self, bytes: &[u8], mark: &Mark) -> Option<()> {
-        let first = bytes[mark.literal_end];
-        let mut step = match mark.entry {
-            None => self.unknown(first),
-            Some(index) => {
-                let entry = self.layout.entry(index);
-                let [source] = entry.sources[..] else { return None };
-                let field = self.layout.field_of[source];
-                // Which of two sources counts is not for plans to say.
-                if entry.child.is_some() || self.seen.contains(&field) {
-                    return None;
-                }
+    fn learn_value(&mut self, value: &Sketch<'_>) -> Option<()> {
+        let mut step = match value.field.ok()? {
+            None => self.unknown(value.first),
+            // Which of two sources counts is not for plans to say.
+            Some(field) if self.seen.contains(&field) => return None,
+            Some(field) => {
                 self.seen.push(field);
-                self.known(field, first)?
+                self.known(field, value.first)?
             }
         };
-        step.depth = mark.depth as u16;
-        let mut literal = bytes[mark.literal_start..mark.literal_end].to_vec();
-        if matches!(step.kind, Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText) {
+        step.depth = value.depth;
+        let mut literal = value.literal.to_vec();
+        if matches!(step.kind.get(), Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText) {
             literal.push(b'"');
         }
-        self.plan.push_literal(&literal, step, mark.plain);
+        self.plan.push_literal(&literal, step, value.plain);
         Some(())
     }
 
@@ -263,19 +294,19 @@ impl Learner<'_> {
         let bit = match rule.slot {
             Slot::Key(part) => {
                 step.slot = part;
-                step.kind = Kind::Key;
+                step.kind.set(Kind::Key);
                 return (first == b'"' && self.limits.key_bytes_max >= SHORT_TEXT_BYTES)
                     .then_some(step);
             }
             Slot::Time => {
-                step.kind = if first == b'"' { Kind::TimeText } else { Kind::TimeNumber };
-                step.stage = (ints + 4 * int_count.div_ceil(4)) as u8;
+                step.kind.set(if first == b'"' { Kind::TimeText } else { Kind::TimeNumber });
+                step.stage = self.plan.time_stage;
                 self.plan.time_is_number = first != b'"';
                 self.plan.time_unit = rule.unit;
                 return Some(step);
             }
             Slot::Float(slot) => {
-                step.kind = Kind::Float;
+                step.kind.set(Kind::Float);
                 step.stage = slot as u8;
                 let ranges = &mut self.plan.float_ranges[usize::from(slot) / 4];
                 ranges[0][usize::from(slot) % 4] = rule.float_low;
@@ -284,11 +315,11 @@ impl Learner<'_> {
             }
             Slot::Int(slot) => {
                 let is_bool = rule.kind == Meaning::Bool;
-                step.kind = match first {
+                step.kind.set(match first {
                     b't' | b'f' if is_bool => Kind::Bool,
                     b'0'..=b'9' | b'-' | b'n' => Kind::Int,
                     _ => Kind::Any,
-                };
+                });
                 step.stage = (ints + usize::from(slot)) as u8;
                 let range = if is_bool { (0, 1) } else { (rule.int_low, rule.int_high) };
                 let ranges = &mut self.plan.int_ranges[usize::from(slot) / 4];
@@ -300,13 +331,13 @@ impl Learner<'_> {
                 step.slot = slot;
                 let is_text = matches!(first, b'"' | b'n');
                 if is_text && self.limits.text_bytes_max >= SHORT_TEXT_BYTES {
-                    step.kind = Kind::Text;
+                    step.kind.set(Kind::Text);
                 }
                 float_count + int_count + usize::from(slot)
             }
         };
         self.plan.presence[bit / 64] |= 1 << (bit % 64);
-        if matches!(rule.slot, Slot::Float(_) | Slot::Int(_)) && step.kind != Kind::Any {
+        if matches!(rule.slot, Slot::Float(_) | Slot::Int(_)) && step.kind.get() != Kind::Any {
             self.plan.unused.retain(|stage| *stage != step.stage);
         }
         Some(step)
@@ -315,16 +346,18 @@ impl Learner<'_> {
 
 /// Returns what may be read in place of a value that is not there; `None` where it must be.
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
-    let value: &[u8] = match step.kind {
-        Kind::Float | Kind::Int => b"0",
-        Kind::Bool => b"true",
+    let value: &[u8] = match step.kind.get() {
+        Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => b"0",
+        Kind::Bool => b"false",
         Kind::Text | Kind::OtherText => b"\"",
         Kind::Any => b"",
         _ => return None,
     };
-    let mut text = [0; 128];
+    let mut text = [0; 64];
     let length = usize::from(step.length);
     text[..length].copy_from_slice(step.text());
     text[length..length + value.len()].copy_from_slice(value);
-    Some(Box::new(text))
+    // What an `AnyFloat` finds behind a number must look like its end.
+    text[length + value.len()] = b',';
+    Some(Box::new((text, length + value.len())))
 }

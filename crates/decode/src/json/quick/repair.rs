@@ -16,6 +16,7 @@ use super::{
     },
     Lane,
     plan::{Kind, QuickPlan, Step},
+    simd::{Text, Window},
     walk::KeyPart,
     work::Work,
 };
@@ -24,81 +25,113 @@ use crate::time::parse_text;
 /// How many values of a plan may lack in a message.
 const LACKING_MAX: u8 = 4;
 
-fn stands_at(step: &Step, text: &[u8]) -> bool {
-    text.starts_with(step.text())
-}
+/// After repair a lane stands here, and looks at this.
+type Repaired<'w, const L: usize> = ([usize; L], [&'w Window; L]);
 
-/// Returns where the lanes stand once the literal of a step does in all of them; `None` if that
-/// cannot be said.
+/// Returns where the lanes stand and what they look at once the literal of a step does stand in
+/// all of them; `None` if that cannot be said. A lane that lacks the value looks at a stand-in,
+/// and stands where reading that leads it to where it is.
 #[cold]
 #[inline(never)]
-pub(super) fn repair<'m, const L: usize>(
-    plan: &'m QuickPlan,
+pub(super) fn repair<'w, const L: usize>(
+    plan: &'w QuickPlan,
     index: usize,
-    lanes: &[Lane<'m>; L],
-    mut rest: [&'m [u8]; L],
-    starts: &[usize; L],
+    text: Text<'w>,
+    lanes: &[Lane; L],
+    mut at: [usize; L],
+    before: &[usize; L],
     work: &mut Work<'_>,
-) -> Option<[&'m [u8]; L]> {
+) -> Option<Repaired<'w, L>> {
+    let mut windows: [&Window; L] = [&[0; 64]; L];
     for lane in 0..L {
-        if !stands_at(&plan.steps[index], rest[lane]) {
-            let at = LaneAt { plan, index, lane, from: &lanes[lane] };
-            rest[lane] = at.repair(rest[lane], starts[lane], work)?;
-        }
+        let spot = Spot { plan, index, lane, from: lanes[lane] };
+        let found = spot.repair(at[lane], before[lane], work)?;
+        at[lane] = found;
+        windows[lane] = if work.detours[lane] == index {
+            let (window, length) = plan.stand_ins[index].as_deref()?;
+            at[lane] = found.wrapping_sub(*length);
+            window
+        } else {
+            text.window(found)?
+        };
     }
-    Some(rest)
+    Some((at, windows))
 }
 
-struct LaneAt<'l, 'm> {
-    plan: &'m QuickPlan,
-    index: usize,
-    lane: usize,
-    from: &'l Lane<'m>,
+/// A step in a lane.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'p> {
+    pub(super) plan: &'p QuickPlan,
+    pub(super) index: usize,
+    pub(super) lane: usize,
+    pub(super) from: Lane,
 }
 
-impl<'m> LaneAt<'_, 'm> {
-    fn repair(&self, rest: &'m [u8], start: usize, work: &mut Work<'_>) -> Option<&'m [u8]> {
-        let open = self.from.open;
-        let step = &self.plan.steps[self.index];
-        let mut here = rest;
-        if let Some(left) = work.detours[self.lane].take() {
-            here = &open[open.len() - left..];
-        } else if let Some(before) = self.index.checked_sub(1) {
-            let of = &self.plan.steps[before];
-            if matches!(of.kind, Kind::Float | Kind::Int | Kind::TimeNumber | Kind::Bool) {
-                let at = open.len() - start + usize::from(of.length);
-                let (cell, end) = value_at(self.plan, before, self.from, at, work)?;
-                if open.len() - end != here.len() {
-                    work.note_odd(self.plan, self.lane, before, cell)?;
-                    here = &open[end..];
+impl Spot<'_> {
+    fn step(&self) -> &Step {
+        &self.plan.steps[self.index]
+    }
+
+    /// Returns where the step's literal stands, or, on a detour, where the lane goes on.
+    fn repair(&self, at: usize, before: usize, work: &mut Work<'_>) -> Option<usize> {
+        let mut at = at;
+        if self.stands(self.index, at, work) {
+            return Some(at);
+        }
+        if let Some(index) = self.index.checked_sub(1)
+            && self.plan.steps[index].kind.get().is_staged()
+            && work.detours[self.lane] != index
+        {
+            let last = Spot { index, ..*self };
+            let value = before + usize::from(last.step().length);
+            let (cell, end) = last.value_at(value, work)?;
+            if end != at {
+                last.widen(work.buffer[value]);
+                work.note_odd(self.plan, self.lane, index, cell)?;
+                at = end;
+                if self.stands(self.index, at, work) {
+                    return Some(at);
                 }
             }
         }
-        if stands_at(step, here) {
-            return Some(here);
-        }
-        let left = self.other_text(here, work).or_else(|| self.lack(here, work))?;
-        work.detours[self.lane] = Some(left);
-        Some(self.plan.stand_ins[self.index].as_deref()?)
+        let behind = self.other_text(at, work).or_else(|| self.lack(at, work))?;
+        work.detours[self.lane] = self.index;
+        Some(behind)
     }
 
-    /// Reads what stands instead of a text at the step; returns how much is left behind it.
-    fn other_text(&self, here: &[u8], work: &mut Work<'_>) -> Option<usize> {
-        let step = &self.plan.steps[self.index];
-        if !matches!(step.kind, Kind::Text | Kind::OtherText) {
+    /// Returns whether the literal of a step stands somewhere in the message.
+    fn stands(&self, step: usize, at: usize, work: &Work<'_>) -> bool {
+        let literal = self.plan.steps.get(step).map(Step::text);
+        literal.is_some_and(|literal| {
+            work.buffer.get(at..self.from.end).is_some_and(|rest| rest.starts_with(literal))
+        })
+    }
+
+    /// Lets the step take more from now on: a value was odd only by its sign or length.
+    fn widen(&self, first: u8) {
+        let kind = &self.step().kind;
+        match kind.get() {
+            Kind::Float => kind.set(Kind::AnyFloat),
+            Kind::Int if first == b'-' => kind.set(Kind::SignedInt),
+            _ => {}
+        }
+    }
+
+    /// Reads what stands instead of a text at the step; returns where it ends.
+    fn other_text(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        if !matches!(self.step().kind.get(), Kind::Text | Kind::OtherText) {
             return None;
         }
-        let (_, name) = step.text().split_last()?;
+        let (_, name) = self.step().text().split_last()?;
         // The start of a longer literal stands in another step, where it was found.
-        here.strip_prefix(name)?;
-        let at = self.from.open.len() - here.len() + name.len();
-        let (cell, end) = value_at(self.plan, self.index, self.from, at, work)?;
+        work.buffer.get(at..self.from.end)?.strip_prefix(name)?;
+        let (cell, end) = self.value_at(at + name.len(), work)?;
         work.note_odd(self.plan, self.lane, self.index, cell)?;
-        Some(self.from.open.len() - end)
+        Some(end)
     }
 
-    /// Finds a later step that stands here; returns how much is left.
-    fn lack(&self, here: &[u8], work: &mut Work<'_>) -> Option<usize> {
+    /// Returns the place again if a later step stands here, so that this one's value lacks.
+    fn lack(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
         if work.lacking[self.lane] == LACKING_MAX {
             return None;
         }
@@ -110,121 +143,114 @@ impl<'m> LaneAt<'_, 'm> {
                 return None;
             }
             later += 1;
-            if self.plan.steps.get(later).is_some_and(|step| stands_at(step, here)) {
+            if self.stands(later, at, work) {
                 break;
             }
         }
         work.note_odd(self.plan, self.lane, self.index, Cell::Absent)?;
-        Some(here.len())
+        Some(at)
     }
-}
 
-/// Reads the value that stands at a place of the payload by the step's rule.
-fn value_at(
-    plan: &QuickPlan,
-    index: usize,
-    from: &Lane<'_>,
-    at: usize,
-    work: &mut Work<'_>,
-) -> Option<(Cell, usize)> {
-    let step = &plan.steps[index];
-    let bytes = from.payload;
-    let Some(rule) = step.rule else {
-        if let Some(b'{' | b'[') = bytes.get(at) {
-            let depth = usize::from(step.depth);
-            let end = skip_composite(bytes, at, depth, work.depth_max).ok()?;
-            return Some((Cell::Absent, end));
+    /// Reads the value that stands at a place by the step's rule; returns where it ends.
+    fn value_at(&self, at: usize, work: &mut Work<'_>) -> Option<(Cell, usize)> {
+        let bytes = work.buffer.get(self.from.start..self.from.end)?;
+        let at = at.checked_sub(self.from.start)?;
+        let Some(rule) = self.step().rule else {
+            let end = if let Some(b'{' | b'[') = bytes.get(at) {
+                let depth = usize::from(self.step().depth);
+                skip_composite(bytes, at, depth, work.depth_max).ok()?
+            } else {
+                scan_scalar(bytes, at)?.1
+            };
+            return Some((Cell::Absent, self.from.start + end));
+        };
+        let (scalar, end) = scan_scalar(bytes, at)?;
+        let cell = work.values.read(&work.layout.rules[rule as usize], scalar, bytes);
+        Some((cell, self.from.start + end))
+    }
+
+    /// Reads a number that has no end where the walk saw one; returns where it ends. `at` is
+    /// where the step's literal stands.
+    #[inline(never)]
+    pub(super) fn long_number(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        if work.detours[self.lane] == self.index {
+            return None;
         }
-        return Some((Cell::Absent, scan_scalar(bytes, at)?.1));
-    };
-    let (scalar, end) = scan_scalar(bytes, at)?;
-    Some((work.values.read(&work.layout.rules[rule as usize], scalar, bytes), end))
-}
-
-/// Reads a value that the plan knows nothing of; returns what is left behind it.
-#[inline(never)]
-pub(super) fn any_value<'m>(
-    plan: &'m QuickPlan,
-    index: usize,
-    lane: usize,
-    from: &Lane<'m>,
-    rest: &'m [u8],
-    work: &mut Work<'_>,
-) -> Option<&'m [u8]> {
-    let length = usize::from(plan.steps[index].length);
-    if work.detours[lane].is_some() {
-        return rest.get(length..);
+        let (cell, end) = self.value_at(at + usize::from(self.step().length), work)?;
+        work.note_odd(self.plan, self.lane, self.index, cell)?;
+        Some(end)
     }
-    let at = from.open.len() - rest.len() + length;
-    let (cell, end) = value_at(plan, index, from, at, work)?;
-    work.note_odd(plan, lane, index, cell)?;
-    from.open.get(end..)
-}
 
-/// Reads a text that is long, has escapes, or is not ASCII; returns what is left behind it.
-#[cold]
-#[inline(never)]
-#[expect(clippy::too_many_arguments, reason = "the state of a walk")]
-pub(super) fn long_text<'m>(
-    plan: &'m QuickPlan,
-    index: usize,
-    lane: usize,
-    from: &Lane<'m>,
-    rest: &'m [u8],
-    keys: &mut [KeyPart],
-    work: &mut Work<'_>,
-    rows: &mut Rows<'_>,
-) -> Option<&'m [u8]> {
-    let step = &plan.steps[index];
-    let start = from.open.len() - rest.len() + usize::from(step.length);
-    let text = scan_string(from.payload, start)?;
-    let cell = Cell::Plain { start: text.start as u32, end: text.end as u32 };
-    match step.kind {
-        Kind::Key => {
-            if text.escaped || work.values.bounded(Meaning::Key, cell) != cell {
-                return None;
+    /// Reads a value that the plan knows nothing of; returns where it ends.
+    #[inline(never)]
+    pub(super) fn any_value(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        let value = at.wrapping_add(usize::from(self.step().length));
+        if work.detours[self.lane] == self.index {
+            return Some(value);
+        }
+        let (cell, end) = self.value_at(value, work)?;
+        work.note_odd(self.plan, self.lane, self.index, cell)?;
+        Some(end)
+    }
+
+    /// Reads a text that is long, has escapes, or is not ASCII; returns where it ends.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn long_text(
+        &self,
+        at: usize,
+        keys: &mut [KeyPart],
+        work: &mut Work<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Option<usize> {
+        let payload = work.buffer.get(self.from.start..self.from.end)?;
+        let start = (at + usize::from(self.step().length)).checked_sub(self.from.start)?;
+        let text = scan_string(payload, start)?;
+        let cell = Cell::Plain { start: text.start as u32, end: text.end as u32 };
+        let kind = self.step().kind.get();
+        match kind {
+            Kind::Key => {
+                if text.escaped || work.values.bounded(Meaning::Key, cell) != cell {
+                    return None;
+                }
+                let part = usize::from(self.step().slot);
+                keys[part] = (self.from.start + start, text.end - start);
             }
-            keys[usize::from(step.slot)] = (start as u32, (text.end - start) as u32);
+            Kind::Text if text.escaped => {
+                let mark = work.values.scratch.len() as u32;
+                unescape(text.raw(payload), &mut work.values.scratch);
+                let end = work.values.scratch.len() as u32;
+                let cell = Cell::Made { start: mark, end };
+                let cell = work.values.bounded(Meaning::Text, cell);
+                work.note_odd(self.plan, self.lane, self.index, cell)?;
+            }
+            Kind::Text if work.values.bounded(Meaning::Text, cell) == cell => {
+                rows.set_text(self.lane, self.step().slot, text.raw(payload));
+            }
+            Kind::Text => work.note_odd(self.plan, self.lane, self.index, Cell::Invalid)?,
+            _ => {}
         }
-        Kind::Text if text.escaped => {
-            let mark = work.values.scratch.len();
-            unescape(text.raw(from.payload), &mut work.values.scratch);
-            let end = work.values.scratch.len() as u32;
-            let cell = work.values.bounded(Meaning::Text, Cell::Made { start: mark as u32, end });
-            work.note_odd(plan, lane, index, cell)?;
-        }
-        Kind::Text if work.values.bounded(Meaning::Text, cell) == cell => {
-            rows.set_text(lane, step.slot, text.raw(from.payload));
-        }
-        Kind::Text => work.note_odd(plan, lane, index, Cell::Invalid)?,
-        _ => {}
+        Some(self.from.start + text.end + 1)
     }
-    from.open.get(text.end + 1..)
-}
 
-/// Reads a time that is not of the last one's minute, or otherwise written; returns what is left
-/// behind it.
-#[cold]
-#[inline(never)]
-pub(super) fn text_time<'m>(
-    plan: &'m QuickPlan,
-    index: usize,
-    lane: usize,
-    from: &Lane<'m>,
-    rest: &'m [u8],
-    work: &mut Work<'_>,
-) -> Option<&'m [u8]> {
-    let start = from.open.len() - rest.len() + usize::from(plan.steps[index].length);
-    let text = scan_string(from.payload, start)?;
-    if text.escaped {
-        return None;
+    /// Reads a time that is not of the last one's minute, or otherwise written; returns where it
+    /// ends.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn text_time(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        let payload = work.buffer.get(self.from.start..self.from.end)?;
+        let start = (at + usize::from(self.step().length)).checked_sub(self.from.start)?;
+        let text = scan_string(payload, start)?;
+        if text.escaped {
+            return None;
+        }
+        let raw = text.raw(payload);
+        work.times_ms[self.lane] = parse_text(raw, self.plan.time_unit)?.as_ms();
+        if self.plan.time_unit == TimeUnit::Auto {
+            work.memory.times.learn(raw);
+        }
+        Some(self.from.start + text.end + 1)
     }
-    let raw = text.raw(from.payload);
-    work.times_ms[lane] = parse_text(raw, plan.time_unit)?.as_ms();
-    if plan.time_unit == TimeUnit::Auto {
-        work.memory.times.learn(raw);
-    }
-    from.open.get(text.end + 1..)
 }
 
 /// Corrects the row of a lane by its odd values, and by the ranges of its numbers.
@@ -233,7 +259,8 @@ pub(super) fn text_time<'m>(
 pub(super) fn settle(
     plan: &QuickPlan,
     lane: usize,
-    from: &Lane<'_>,
+    from: Lane,
+    is_beyond: bool,
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) {
@@ -250,12 +277,16 @@ pub(super) fn settle(
         layout.rules[rule as usize].slot
     };
     let odd = || work.memory.odd.iter().filter(|odd| odd.lane == lane);
+    if !is_beyond && odd().next().is_none() {
+        return;
+    }
     for odd in odd() {
         let bit = bit_of(slot_of(odd.step));
         rows.presence(lane)[bit / 64] &= !(1 << (bit % 64));
     }
     let mut invalid_count = 0;
-    for bit in 0..float_count + int_count {
+    let numbers = if is_beyond { float_count + int_count } else { 0 };
+    for bit in 0..numbers {
         if rows.presence(lane)[bit / 64] >> (bit % 64) & 1 == 0 {
             continue;
         }
@@ -291,7 +322,8 @@ pub(super) fn settle(
                 true
             }
             (Slot::Text(slot), cell @ (Cell::Plain { .. } | Cell::Made { .. })) => {
-                rows.set_text(lane, slot, work.values.text(cell, from.payload));
+                let payload = &work.buffer[from.start..from.end];
+                rows.set_text(lane, slot, work.values.text(cell, payload));
                 true
             }
             (_, Cell::Absent | Cell::Null) => false,

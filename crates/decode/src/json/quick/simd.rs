@@ -1,9 +1,10 @@
-//! The only unsafe code of this crate: loads and stores of vector registers, and the step into
-//! code that is compiled for AVX2.
+//! The only unsafe code of this crate: loads and stores of vector registers, windows into a
+//! buffer at one comparison each, and the step into code that is compiled for AVX2.
 //!
-//! Both are sound by their types. A load or store takes a reference to an array of exactly the
-//! register's size, and the unaligned instructions are used. Code for AVX2 is entered with an
-//! [`Avx2`] only, which exists only where the processor was asked and has what is needed.
+//! All are sound by their types. A load or store takes a reference to an array of exactly the
+//! register's size, and the unaligned instructions are used. A [`Text`] knows the last place from
+//! which a whole window lies in its buffer, and gives out windows up to there. Code for AVX2 is
+//! entered with an [`Avx2`] only, which exists only where the processor has what is needed.
 #![allow(unsafe_code, reason = "see above; nothing else in the crate may")]
 
 use std::arch::x86_64::*;
@@ -29,12 +30,43 @@ impl Avx2 {
     pub(super) fn read<const L: usize>(
         self,
         plan: &QuickPlan,
-        lanes: &[Lane<'_>; L],
+        text: &[u8],
+        lanes: &[Lane; L],
         work: &mut Work<'_>,
         rows: &mut Rows<'_>,
     ) -> Option<()> {
+        let text = Text::new(text)?;
         // SAFETY: `detect` saw every feature that `read` is compiled for.
-        unsafe { walk::read(plan, lanes, work, rows) }
+        unsafe { walk::read(plan, text, lanes, work, rows) }
+    }
+}
+
+/// What a step looks at: a literal of at most 31 bytes and at least 32 bytes of value.
+pub(super) type Window = [u8; 64];
+
+/// A buffer that holds at least one window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text<'b> {
+    bytes: &'b [u8],
+    /// The last place of a window: its end is the buffer's.
+    last: usize,
+}
+
+impl<'b> Text<'b> {
+    fn new(bytes: &'b [u8]) -> Option<Text<'b>> {
+        let last = bytes.len().checked_sub(size_of::<Window>())?;
+        Some(Text { bytes, last })
+    }
+
+    /// Returns the window that starts at `at`, if there is one.
+    #[inline(always)]
+    pub(super) fn window(self, at: usize) -> Option<&'b Window> {
+        if at > self.last {
+            return None;
+        }
+        // SAFETY: `at` is at most the length less a window's size, so the window lies within the
+        // bytes that are borrowed; bytes need no alignment.
+        Some(unsafe { &*self.bytes.as_ptr().add(at).cast::<Window>() })
     }
 }
 

@@ -15,29 +15,30 @@ use tidemill_kernel::{event::Rows, time::Timestamp};
 use super::{
     Lane,
     plan::{KEY_PARTS_MAX, Kind, QuickPlan},
-    repair::{any_value, long_text, repair, settle, text_time},
-    simd::{load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints, store16},
+    repair::{Spot, repair, settle},
+    simd::{
+        Text, Window, load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints,
+        store16,
+    },
     table::{BOOLS, FLOATS, INTS, SHAPES, Scale, Shape},
     work::{Stage, Work},
 };
 use crate::time;
 
-/// What a step looks at in each lane: a literal of at most 31 bytes and 32 bytes of value.
-const WINDOW: usize = 64;
-
-/// A part of the key: where it starts in the payload, and its length.
-pub(super) type KeyPart = (u32, u32);
+/// A part of the key: where it starts in the buffer, and its length.
+pub(super) type KeyPart = (usize, usize);
 
 /// Reads messages of a plan's shape into rows; `None` if any has another shape, or may have.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 pub(super) fn read<const L: usize>(
     plan: &QuickPlan,
-    lanes: &[Lane<'_>; L],
+    text: Text<'_>,
+    lanes: &[Lane; L],
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let mut rest = lanes.map(|lane| lane.open);
-    let mut starts = [0; L];
+    let mut at = lanes.map(|lane| lane.start);
+    let mut before = at;
     let mut keys = [[(0, 0); KEY_PARTS_MAX]; L];
     for lane in 0..L {
         for slot in &plan.unused {
@@ -46,93 +47,106 @@ pub(super) fn read<const L: usize>(
     }
     for (index, step) in plan.steps.iter().enumerate() {
         let literal = load32(&step.literal);
-        loop {
-            let mut differs = _mm256_setzero_si256();
-            for text in rest {
-                let there = load32(text.first_chunk::<WINDOW>()?.first_chunk()?);
-                differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
-            }
-            if _mm256_testz_si256(differs, load32(&step.mask)) == 1 {
-                break;
-            }
-            rest = repair(plan, index, lanes, rest, &starts, work)?;
+        let mut windows: [&Window; L] = [&[0; 64]; L];
+        let mut differs = _mm256_setzero_si256();
+        for lane in 0..L {
+            windows[lane] = text.window(at[lane])?;
+            let there = load32(windows[lane].first_chunk()?);
+            differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
+        }
+        if _mm256_testz_si256(differs, load32(&step.mask)) == 0 {
+            (at, windows) = repair(plan, index, text, lanes, at, &before, work)?;
         }
         let length = usize::from(step.length) & 31;
-        macro_rules! number {
+        let slot = step.stage;
+        before = at;
+        macro_rules! staged {
             ($stage:ident) => {
                 for lane in 0..L {
-                    let window = rest[lane].first_chunk::<WINDOW>()?;
-                    starts[lane] = rest[lane].len();
-                    let stage = &mut work.memory.stages[lane];
-                    let advance = $stage(window[length..].first_chunk()?, stage, step.stage);
-                    rest[lane] = &rest[lane][length + advance..];
+                    let number = windows[lane][length..].first_chunk()?;
+                    let advance = $stage(number, &mut work.memory.stages[lane], slot);
+                    at[lane] = at[lane].wrapping_add(length + advance);
                 }
             };
         }
-        match step.kind {
-            Kind::Float => number!(stage_float),
-            Kind::Int | Kind::TimeNumber => number!(stage_int),
-            Kind::Bool => number!(stage_bool),
-            Kind::Text | Kind::OtherText | Kind::Key => {
+        macro_rules! spot {
+            ($lane:expr) => {
+                Spot { plan, index, lane: $lane, from: lanes[$lane] }
+            };
+        }
+        match step.kind.get() {
+            Kind::Float => staged!(stage_float),
+            Kind::AnyFloat => {
+                staged!(stage_any_float);
                 for lane in 0..L {
-                    let window = rest[lane].first_chunk::<WINDOW>()?;
-                    let text: &[u8; 32] = window[length..].first_chunk()?;
-                    let size = plain_length(text);
-                    // Without any end `size` is 32, and the byte looked at is no quote either.
-                    let is_ended = window[length + (size & 31)] == b'"';
-                    if !is_ended || (step.kind == Kind::Key && size == 0) {
-                        rest[lane] = long_text(
-                            plan,
-                            index,
-                            lane,
-                            &lanes[lane],
-                            rest[lane],
-                            &mut keys[lane],
-                            work,
-                            rows,
-                        )?;
-                        continue;
+                    let advance = at[lane].wrapping_sub(before[lane]) & 63;
+                    let behind = windows[lane][advance];
+                    if advance >= length + 16 || behind | 0x20 == b'e' {
+                        at[lane] = spot!(lane).long_number(before[lane], work)?;
                     }
-                    if step.kind == Kind::Text {
-                        rows.set_short_text(lane, step.slot, text, size);
-                    } else if step.kind == Kind::Key {
-                        let start = lanes[lane].open.len() - rest[lane].len() + length;
-                        keys[lane][usize::from(step.slot) % KEY_PARTS_MAX] =
-                            (start as u32, size as u32);
-                    }
-                    rest[lane] = &rest[lane][length + size + 1..];
+                }
+            }
+            Kind::Int => staged!(stage_int),
+            Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
+            Kind::Bool => staged!(stage_bool),
+            Kind::Text => {
+                for lane in 0..L {
+                    let value = windows[lane][length..].first_chunk()?;
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) => {
+                            rows.set_short_text(lane, step.slot, value, size);
+                            at[lane].wrapping_add(length + size + 1)
+                        }
+                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
+                }
+            }
+            Kind::Key => {
+                for lane in 0..L {
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) if size > 0 => {
+                            let part = usize::from(step.slot) % KEY_PARTS_MAX;
+                            keys[lane][part] = (at[lane] + length, size);
+                            at[lane] + length + size + 1
+                        }
+                        _ => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
+                }
+            }
+            Kind::OtherText => {
+                for lane in 0..L {
+                    at[lane] = match quoted_length(windows[lane], length) {
+                        Some(size) => at[lane].wrapping_add(length + size + 1),
+                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
+                    };
                 }
             }
             Kind::TimeText => {
                 for lane in 0..L {
-                    let window = rest[lane].first_chunk::<WINDOW>()?;
-                    let found = work.memory.times.read(window[length..].first_chunk()?);
-                    rest[lane] = match found {
-                        Some(time_ms) if window[length + 24] == b'"' => {
+                    let found = work.memory.times.read(windows[lane][length..].first_chunk()?);
+                    at[lane] = match found {
+                        Some(time_ms) if windows[lane][length + 24] == b'"' => {
                             work.times_ms[lane] = time_ms;
-                            &rest[lane][length + 25..]
+                            at[lane] + length + 25
                         }
-                        _ => text_time(plan, index, lane, &lanes[lane], rest[lane], work)?,
+                        _ => Spot { plan, index, lane, from: lanes[lane] }
+                            .text_time(at[lane], work)?,
                     };
                 }
             }
             Kind::Any => {
                 for lane in 0..L {
-                    rest[lane] = any_value(plan, index, lane, &lanes[lane], rest[lane], work)?;
+                    at[lane] = spot!(lane).any_value(at[lane], work)?;
                 }
             }
-            Kind::More | Kind::End => {
-                for text in &mut rest {
-                    *text = &text[length..];
-                }
-            }
+            Kind::More | Kind::End => at = at.map(|at| at + length),
         }
     }
     for lane in 0..L {
-        if rest[lane].len() != lanes[lane].open.len() - lanes[lane].payload.len() {
+        if at[lane] != lanes[lane].end {
             return None;
         }
-        finish(plan, lane, &lanes[lane], &keys[lane], work, rows)?;
+        finish(plan, lane, lanes[lane], &keys[lane], work, rows)?;
     }
     Some(())
 }
@@ -155,32 +169,56 @@ fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
     stage.scales[usize::from(slot)] = shape.scale;
 }
 
-/// Stages the number that starts the text, if it has less than 16 characters; returns its length.
-/// What is no such number is staged as invalid, or cut short where no literal follows.
+/// Stages the number without sign that starts the text, if it has less than 16 characters;
+/// returns its length. What is no such number is staged as invalid, or is cut short where no
+/// literal follows.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn stage_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     let vector = load16(text);
-    let negative = u32::from(text[0] == b'-');
-    // An end is set where the table ends.
-    let marks = (others(vector) & !negative) | 0x8000;
+    let marks = others(vector);
+    // Without a mark this is 32, which leads to an entry that is no number, and so below.
     let whole = marks.trailing_zeros();
-    let behind = (marks & marks.wrapping_sub(1)) | 0x1_0000;
-    let has_point = text[whole as usize & 15] == b'.';
-    let length = if has_point { behind.trailing_zeros() } else { whole };
-    let shape = (negative << 8 | whole << 4 | length) as usize & 0x1ff;
+    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
+    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let shape = (whole << 4 | length) as usize & 0xff;
     stage(vector, staged, slot, &SHAPES[FLOATS + shape]);
     length as usize
 }
 
-/// [`stage_float`] for a number without a point.
+/// [`stage_float`] for a number with or without sign.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
+    let negative = u32::from(text[0] == b'-');
+    let marks = others(vector) & !negative;
+    let whole = marks.trailing_zeros();
+    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
+    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let shape = (negative << 8 | (whole << 4 | length) & 0xff) as usize;
+    stage(vector, staged, slot, &SHAPES[FLOATS + (shape & 0x1ff)]);
+    length as usize
+}
+
+/// [`stage_float`] for a number without sign and point.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn stage_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     let vector = load16(text);
+    let length = others(vector).trailing_zeros();
+    stage(vector, staged, slot, &SHAPES[INTS + (length as usize & 15)]);
+    length as usize
+}
+
+/// [`stage_float`] for a number without point, with or without sign.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn stage_signed_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
     let negative = u32::from(text[0] == b'-');
-    let length = ((others(vector) & !negative) | 0x8000).trailing_zeros();
-    let shape = (negative << 4 | length) as usize & 0x1f;
+    let length = (others(vector) & !negative).trailing_zeros();
+    let shape = (negative << 4 | length & 15) as usize & 0x1f;
     stage(vector, staged, slot, &SHAPES[INTS + shape]);
     length as usize
 }
@@ -203,18 +241,31 @@ fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     length
 }
 
-/// Returns how many bytes the text starts with that are ASCII and neither quote nor backslash
-/// nor control character; 32 if all are.
+/// Returns the length of the text that starts at `from` and that a quote ends: at most 31 bytes
+/// of ASCII without backslash and control character.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
-fn plain_length(text: &[u8; 32]) -> usize {
-    let vector = load32(text);
+fn quoted_length(window: &Window, from: usize) -> Option<usize> {
+    let vector = load32(window[from..].first_chunk()?);
     let quotes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'"' as i8));
     let slashes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\\' as i8));
     // Signed, so that what is beyond ASCII is less, too.
     let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
     let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
-    (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize
+    let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
+    // Without any end the size is 32, and the byte looked at is no quote either.
+    (window[from + (size & 31)] == b'"').then_some(size)
+}
+
+/// Returns the mantissa of one staged number.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn mantissa(digits: &[u8; 16]) -> u64 {
+    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
+    let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
+    let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
+    let halves = _mm_cvtsi128_si64(eights) as u64;
+    (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
 }
 
 /// Returns the mantissas of four staged numbers in the order 0, 2, 1, 3, each below 10^15.
@@ -258,14 +309,14 @@ fn scales(scales: &[Scale; 4]) -> (__m256d, __m256d) {
 fn finish(
     plan: &QuickPlan,
     lane: usize,
-    from: &Lane<'_>,
+    from: Lane,
     keys: &[KeyPart; KEY_PARTS_MAX],
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
     let stage = &work.memory.stages[lane];
     let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    let mut numbers = digits.iter().zip(scale).take(plan.groups);
+    let mut numbers = digits.iter().zip(scale);
     let mut invalid = _mm256_setzero_pd();
     let mut beyond = _mm256_setzero_pd();
     for (group, [low, high]) in rows.floats(lane).iter_mut().zip(&plan.float_ranges) {
@@ -295,29 +346,34 @@ fn finish(
         beyond = _mm256_or_pd(beyond, out);
         store_ints(group, value);
     }
-    let mut time_ms = work.times_ms[lane];
-    let mut is_first = true;
-    for (digits, scale) in numbers {
-        let mantissa = mantissas(digits)?;
+    for (digits, scale) in digits.iter().zip(scale).take(plan.groups).skip(plan.first_other) {
         let (_, least) = scales(scale);
-        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(as_floats(mantissa), least));
-        if is_first && plan.time_is_number && time_ms < 0 {
-            let number = _mm256_extract_epi64::<0>(mantissa) as u64;
-            let is_negative = scale[0][0] != 0;
-            time_ms = time::parse_number(is_negative, number, 0, plan.time_unit)?.as_ms();
+        let mantissa = as_floats(mantissas(digits)?);
+        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(mantissa, least));
+    }
+    let mut time_ms = work.times_ms[lane];
+    if plan.time_is_number && time_ms < 0 {
+        let slot = usize::from(plan.time_stage);
+        let [sign, least] = stage.scales[slot];
+        let number = mantissa(&stage.digits[slot]);
+        if (number as f64) < f64::from_bits(least) {
+            return None;
         }
-        is_first = false;
+        time_ms = time::parse_number(sign != 0, number, 0, plan.time_unit)?.as_ms();
     }
     if _mm256_movemask_pd(invalid) != 0 {
         return None;
     }
     let time = Timestamp::from_ms(time_ms)?;
     let parts = keys.iter().take(plan.key_parts);
-    let parts = parts.map(|(start, size)| &from.payload[*start as usize..][..*size as usize]);
-    rows.presence(lane).copy_from_slice(&plan.presence);
+    let parts = parts.map(|(start, size)| (&work.buffer[*start..], *size));
+    for (word, present) in rows.presence(lane).iter_mut().zip(&plan.presence) {
+        *word = *present;
+    }
     rows.finish(lane, time, parts, plan.is_complete);
-    if _mm256_movemask_pd(beyond) != 0 || !work.memory.odd.is_empty() {
-        settle(plan, lane, from, work, rows);
+    let is_beyond = _mm256_movemask_pd(beyond) != 0;
+    if is_beyond || !work.memory.odd.is_empty() {
+        settle(plan, lane, from, is_beyond, work, rows);
     }
     Some(())
 }

@@ -66,8 +66,10 @@ pub(crate) struct Work<'w> {
     pub(super) values: &'w mut Values,
     pub(super) memory: &'w mut Memory,
     pub(super) depth_max: usize,
-    /// How much of a lane is left behind the stand-in that it reads; `None`: it reads itself.
-    pub(super) detours: [Option<usize>; LANES_MAX],
+    /// The messages' buffer.
+    pub(super) buffer: &'w [u8],
+    /// The step at which a lane read a stand-in last.
+    pub(super) detours: [usize; LANES_MAX],
     /// How many values each lane lacks.
     pub(super) lacking: [u8; LANES_MAX],
     /// The times that are no staged numbers, in milliseconds; negative where there is none.
@@ -82,11 +84,20 @@ impl<'w> Work<'w> {
         values: &'w mut Values,
         memory: &'w mut Memory,
         depth_max: usize,
+        buffer: &'w [u8],
     ) -> Work<'w> {
         memory.odd.clear();
         values.scratch.clear();
-        let (detours, lacking) = ([None; LANES_MAX], [0; LANES_MAX]);
-        Work { layout, values, memory, depth_max, detours, lacking, times_ms: [-1; LANES_MAX] }
+        Work {
+            layout,
+            values,
+            memory,
+            depth_max,
+            buffer,
+            detours: [usize::MAX; LANES_MAX],
+            lacking: [0; LANES_MAX],
+            times_ms: [-1; LANES_MAX],
+        }
     }
 
     /// Notes what stands in place of a value that the plan expects. Returns `None` if that is
@@ -99,10 +110,10 @@ impl<'w> Work<'w> {
         cell: Cell,
     ) -> Option<()> {
         let of = &plan.steps[step];
-        if matches!(of.kind, Kind::Float | Kind::Int | Kind::TimeNumber | Kind::Bool) {
+        if of.kind.get().is_staged() {
             self.memory.stages[lane].neutralise(of.stage, plan.groups_of_rows());
         }
-        match (of.kind, cell) {
+        match (of.kind.get(), cell) {
             (Kind::Key, _) => return None,
             (Kind::TimeNumber | Kind::TimeText, Cell::Time(time)) => {
                 self.times_ms[lane] = time.as_ms();

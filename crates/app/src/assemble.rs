@@ -14,7 +14,7 @@ use tidemill_engine::{
     pipeline::{self, Outcome},
     port::{Source, Store},
 };
-use tidemill_pulsar::{Auth, ClientConfig, StartAt};
+use tidemill_pulsar::{Auth, ClientConfig};
 use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedReader,
     EmbeddedStore, SinkError, StdoutStore, StoreReader,
@@ -108,13 +108,16 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
                 client: pulsar_client(from),
                 consumer_name: from.consumer_name.clone().unwrap_or_default(),
                 start: match from.start {
-                    PulsarStart::Earliest => StartAt::Earliest,
-                    PulsarStart::Latest => StartAt::Latest,
+                    PulsarStart::Earliest => pulsar::Start::Earliest,
+                    PulsarStart::Latest => pulsar::Start::Latest,
+                    PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
                 },
+                topics: from.topics.clone(),
+                discovery_interval: from.discovery_interval,
                 queue_messages_max: from.receive_messages_max,
                 queue_bytes_max,
                 entry_bytes_max: from.entry_bytes_max,
-                ..pulsar::PulsarConfig::new(&from.url, &from.topic, &from.subscription)
+                ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
             };
             Ok(Box::new(pulsar::open(source)?))
         }
@@ -127,7 +130,8 @@ pub fn pulsar_client(from: &config::PulsarSource) -> ClientConfig {
         Some(token) => Auth::Token(token.expose().to_owned()),
         None => Auth::None,
     };
-    ClientConfig { auth, ..ClientConfig::new(&from.url) }
+    let tls_ca_file = from.tls_ca_file.clone();
+    ClientConfig { auth, tls_ca_file, ..ClientConfig::new(&from.url) }
 }
 
 fn generate_config(

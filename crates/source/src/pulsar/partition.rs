@@ -130,6 +130,11 @@ impl PartitionTask {
     async fn handle_event(&mut self, event: ConsumerEvent) -> bool {
         match event {
             ConsumerEvent::Connected => self.flow.reset(),
+            // Told again: the lane goes on. If the broker also went back, entries come again and
+            // the lane drops them; to start the lane anew would lose what has no record yet.
+            ConsumerEvent::Active(true) if self.assigned => {
+                info!(partition = %self.name, "still active");
+            }
             ConsumerEvent::Active(true) => {
                 self.seeking = false;
                 self.assigned = true;

@@ -1,23 +1,31 @@
 //! What the documents say, held against the code: keys, reasons, tests, examples, links.
 //!
-//! `docs/configuration.md` is written by this test: `TIDEMILL_WRITE_DOCS=1 cargo test -p tidemill
-//! --test documentation`. The other documents are written by hand and only checked.
+//! `docs/configuration.md` and `docs/reference` are written by this test: `TIDEMILL_WRITE_DOCS=1
+//! cargo test -p tidemill --test documentation`. The other documents are written by hand and only
+//! checked.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidemill::config::Config;
 use tidemill::config::keys::{Fallback, Key, Kind, TABLES};
+use tidemill::exit::{EXIT_STATUSES, ExitStatus};
+use tidemill::exposition::{Family, families};
+use tidemill_engine::metrics::Metrics;
 use tidemill_kernel::event::Reason;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "docs/configuration.md",
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",
+    "docs/operations.md",
+    "docs/reference/exit-codes.md",
+    "docs/reference/metrics.md",
     "docs/time.md",
 ];
 
@@ -39,6 +47,30 @@ bad.toml:13: key \"window.sise\" is unknown; did you mean \"window.size\"?
 `tidemill check FILE` shows everything that is wrong at once.
 ";
 
+const METRICS_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` on `http.listen` (default 127.0.0.1:8787) answers in Prometheus' text format. This
+page is written from the tables in the code by `tests/documentation.rs`. What to watch, and alerts
+to begin with: [operations](../operations.md).
+
+A lane is the processing of one partition; its metrics go when the process loses the partition.
+Counters begin at 0 with every process.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+";
+
+const EXIT_HEAD: &str = "\
+# Exit statuses
+
+This page is written from the table in `crates/app/src/exit.rs` by `tests/documentation.rs`;
+`tidemill --help` and the manual page show the same table in short.
+
+| status | meaning | when | what to do |
+|---|---|---|---|
+";
+
 fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).expect("the package is two folders below the root").to_owned()
@@ -50,14 +82,45 @@ fn read(path: &str) -> String {
 
 #[test]
 fn configuration_page_is_the_table_of_keys() {
-    let expected = configuration_page();
-    let path = "docs/configuration.md";
+    is_written("docs/configuration.md", &configuration_page());
+}
+
+/// Writes a generated page, or holds it against what it should be.
+fn is_written(path: &str, expected: &str) {
     if std::env::var_os("TIDEMILL_WRITE_DOCS").is_some() {
         fs::write(root().join(path), expected).expect("the page can be written");
         return;
     }
     let remedy = "run TIDEMILL_WRITE_DOCS=1 cargo test -p tidemill --test documentation";
-    assert!(read(path) == expected, "{path} is not what the table of keys says: {remedy}");
+    assert!(read(path) == expected, "{path} is not what the tables in the code say: {remedy}");
+}
+
+#[test]
+fn metrics_page_is_the_table_of_metrics() {
+    let metrics = Metrics::default();
+    metrics.update_lane(&Arc::from("0"), |lane| {
+        lane.watermark_ms = Some(0);
+        lane.publish_time_ms = Some(0);
+        lane.committed_at_ms = Some(0);
+    });
+    let mut page = METRICS_HEAD.to_owned();
+    for Family { name, help, kind, samples } in families(&metrics) {
+        let labels = samples.first().expect("every metric has a value here").0.clone();
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        let labels: Vec<String> = labels.map(|(label, _)| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(" ") };
+        writeln!(page, "| `{name}` | {kind} | {labels} | {help} |").expect("a string");
+    }
+    is_written("docs/reference/metrics.md", &page);
+}
+
+#[test]
+fn exit_codes_page_is_the_table_of_statuses() {
+    let mut page = EXIT_HEAD.to_owned();
+    for ExitStatus { code, meaning, when, remedy } in EXIT_STATUSES {
+        writeln!(page, "| {code} | {meaning} | {when} | {remedy} |").expect("a string");
+    }
+    is_written("docs/reference/exit-codes.md", &page);
 }
 
 fn configuration_page() -> String {
@@ -131,6 +194,48 @@ fn every_reason_is_explained() {
 }
 
 #[test]
+fn every_warning_and_error_of_the_log_is_explained() {
+    let page = read("docs/operations.md");
+    let mut code = String::new();
+    for entry in fs::read_dir(root().join("crates")).expect("crates can be listed") {
+        collect_rust(&entry.expect("crates can be listed").path().join("src"), &mut code);
+    }
+    let (mut count, mut missing) = (0, Vec::new());
+    for call in code.split("warn!(").skip(1).chain(code.split("error!(").skip(1)) {
+        let call = call.split(");").next().expect("there is a first part");
+        // The message is the last text of a call, and constant but for texts that others made.
+        let Some(message) = call.split('"').skip(1).step_by(2).last() else { continue };
+        count += 1;
+        if !message.starts_with('{') && !page.contains(&format!("`{message}`")) {
+            missing.push(message.to_owned());
+        }
+    }
+    assert!(missing.is_empty(), "docs/operations.md says nothing of: {missing:#?}");
+    assert!(count > 15, "only {count} were found");
+}
+
+#[test]
+fn operations_name_metrics_and_alerts_that_there_are() {
+    let page = read("docs/operations.md");
+    let rules = read("packaging/prometheus-alerts.yml");
+    assert!(page.contains(&format!("```yaml\n{rules}```")), "the page shows the file as it is");
+    let families = families(&Metrics::default());
+    for text in [&page, &rules] {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for word in
+            words.filter(|word| word.starts_with("tidemill_") || word.starts_with("process_"))
+        {
+            // A module, in what TIDEMILL_LOG says.
+            let known = word == "tidemill_pulsar" || families.iter().any(|f| f.name == word);
+            assert!(known, "{word} is no metric");
+        }
+    }
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(page.contains(&format!("\n| `{alert}` |")), "{alert} is not explained");
+    }
+}
+
+#[test]
 fn the_readme_shows_a_configuration_that_loads() {
     let readme = read("README.md");
     let lines = readme.lines().skip_while(|line| *line != "    [pipeline]");
@@ -185,7 +290,7 @@ fn collect_rust(folder: &Path, code: &mut String) {
 #[test]
 fn links_lead_somewhere() {
     let mut missing = Vec::new();
-    for document in DOCUMENTS {
+    for document in DOCUMENTS.iter().copied() {
         let text = read(document);
         let folder = root().join(document).parent().expect("a file has a folder").to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -30,22 +30,36 @@ impl ClickHouse {
     /// # Panics
     /// If it cannot be fetched or started, with the script's last words.
     pub(crate) fn start() -> ClickHouse {
+        ClickHouse::start_with(&[])
+    }
+
+    /// Starts the old server with further options of its script.
+    ///
+    /// # Panics
+    /// As [`start`](ClickHouse::start).
+    pub(crate) fn start_with(options: &[&str]) -> ClickHouse {
         let [http, tcp, interserver] = free_ports();
         let ports = [("--http", http), ("--tcp", tcp), ("--interserver", interserver)];
-        ClickHouse::start_script("clickhouse/clickhouse.sh", "clickhouse", &ports)
+        ClickHouse::start_script("clickhouse/clickhouse.sh", "clickhouse", &ports, options)
     }
 
     /// Starts a server by its script. The first port is the HTTP port.
     ///
     /// # Panics
     /// If it cannot be fetched or started, with the script's last words.
-    pub(crate) fn start_script(script: &str, name: &str, ports: &[(&str, u16)]) -> ClickHouse {
+    pub(crate) fn start_script(
+        script: &str,
+        name: &str,
+        ports: &[(&str, u16)],
+        options: &[&str],
+    ) -> ClickHouse {
         let script = service_directory().join(script);
         let state = std::env::temp_dir().join(format!("tidemill-{name}-{}", ports[0].1));
         let mut arguments = vec!["--state".to_string(), state.display().to_string()];
         for (option, port) in ports {
             arguments.extend([option.to_string(), port.to_string()]);
         }
+        arguments.extend(options.iter().map(|option| option.to_string()));
         let url = format!("http://127.0.0.1:{}", ports[0].1);
         let mut server = ClickHouse { script, state, arguments, url, watcher: None };
         server.watcher = Some(server.watch());
@@ -121,6 +135,16 @@ fn is_running(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // pid (name) state: a zombie runs no more.
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// Makes `ca.pem`, `other-ca.pem`, `server.pem` and `server.key` (for localhost) in a folder.
+///
+/// # Panics
+/// If they cannot be made, with the script's last words.
+pub(crate) fn make_certificates(folder: &Path) {
+    let script = service_directory().join("certificates.sh");
+    let output = Command::new(script).arg(folder).output().expect("the script can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Returns ports that were free a moment ago.

@@ -9,7 +9,15 @@ use super::clickhouse::{ClickHouse, free_ports};
 /// # Panics
 /// If it cannot be fetched or started, with the script's last words.
 pub(crate) fn start() -> ClickHouse {
+    start_with(&[])
+}
+
+/// Starts the engine with further options of its script.
+///
+/// # Panics
+/// As [`start`].
+pub(crate) fn start_with(options: &[&str]) -> ClickHouse {
     let [http] = free_ports();
     let script = "clickhouse-modern/clickhouse-modern.sh";
-    ClickHouse::start_script(script, "clickhouse-modern", &[("--http", http)])
+    ClickHouse::start_script(script, "clickhouse-modern", &[("--http", http)], options)
 }

@@ -16,8 +16,8 @@ use tidemill_engine::{
 };
 use tidemill_pulsar::{Auth, ClientConfig};
 use tidemill_sink::{
-    ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedReader,
-    EmbeddedStore, SinkError, StdoutStore, StoreReader,
+    ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedLock,
+    EmbeddedReader, EmbeddedStore, SinkError, StdoutStore, StoreReader, clickhouse::TableEngine,
 };
 use tidemill_source::{file, generate::source as generate, pulsar};
 use tracing::{info, warn};
@@ -28,6 +28,7 @@ use crate::{
         Sink,
     },
     http,
+    progress::Progress,
     status::StatusLine,
 };
 
@@ -65,6 +66,7 @@ pub fn run(
             }
         }
     }
+    let _lock = lock_store(config)?;
     let Some(stores) = open_stores(config, shutdown)? else {
         return Ok(Outcome::Drained);
     };
@@ -76,11 +78,12 @@ pub fn run(
         "started"
     );
     let _status = StatusLine::start(metrics.clone());
+    let _progress = Progress::start(config, metrics);
     Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
 }
 
 /// Returns a number that differs from process to process.
-fn random() -> u64 {
+pub fn random() -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)
 }
 
@@ -163,33 +166,35 @@ fn generate_config(
     }
 }
 
+/// Makes sure that no other process writes the store, where it can know: in the embedded one. Two
+/// writers of ClickHouse do no harm.
+///
+/// # Errors
+/// If another process does; the text names it.
+pub fn lock_store(config: &Config) -> Result<Option<EmbeddedLock>, String> {
+    match &config.sink {
+        Sink::Embedded(sink) => EmbeddedLock::take(&embedded_config(sink))
+            .map(Some)
+            .map_err(|error| format!("sink.embedded: {error}")),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the stores; one that cannot be reached is waited for. `None`: told to stop meanwhile.
 fn open_stores(
     config: &Config,
     shutdown: &AtomicBool,
 ) -> Result<Option<Vec<Box<dyn Store>>>, String> {
-    let columns = config.schema.columns();
-    let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
-    let count = match config.sink {
+    let count = match &config.sink {
         // One writer at a time is all that SQLite and a stream have.
         Sink::Embedded(_) | Sink::Stdout => 1,
+        // A table takes one insert with a quorum at a time.
+        Sink::ClickHouse(sink) if sink.engine != TableEngine::Plain => 1,
         Sink::ClickHouse(_) => config.pipeline.worker_threads,
     };
     let mut stores: Vec<Box<dyn Store>> = Vec::new();
     while stores.len() < count {
-        let opened: Result<Box<dyn Store>, SinkError> = match &config.sink {
-            Sink::Embedded(sink) => EmbeddedStore::open(embedded_config(sink), columns, &keys)
-                .map(|store| Box::new(store) as Box<dyn Store>),
-            Sink::ClickHouse(sink) => {
-                let sink = clickhouse_config(sink, config.limits.piece_rows_max);
-                ClickHouseStore::connect(sink, columns, &keys)
-                    .map(|store| Box::new(store) as Box<dyn Store>)
-            }
-            Sink::Stdout => {
-                Ok(Box::new(StdoutStore::new(columns, std::io::stdout(), std::io::stderr())))
-            }
-        };
-        match opened {
+        match open_store(config) {
             Ok(store) => stores.push(store),
             Err(error) if error.retry() => {
                 warn!(sink = config.sink.name(), %error, "store not reached, trying again");
@@ -201,6 +206,34 @@ fn open_stores(
         }
     }
     Ok(Some(stores))
+}
+
+fn open_store(config: &Config) -> Result<Box<dyn Store>, SinkError> {
+    let columns = config.schema.columns();
+    let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
+    match &config.sink {
+        Sink::Embedded(sink) => EmbeddedStore::open(embedded_config(sink), columns, &keys)
+            .map(|store| Box::new(store) as Box<dyn Store>),
+        Sink::ClickHouse(sink) => {
+            let sink = clickhouse_config(sink, config.limits.piece_rows_max);
+            ClickHouseStore::connect(sink, columns, &keys)
+                .map(|store| Box::new(store) as Box<dyn Store>)
+        }
+        Sink::Stdout => {
+            Ok(Box::new(StdoutStore::new(columns, std::io::stdout(), std::io::stderr())))
+        }
+    }
+}
+
+/// Opens a store to put an operator's decision into it.
+///
+/// # Errors
+/// If it cannot be reached now, or keeps no records.
+pub fn open_writer(config: &Config) -> Result<Box<dyn Store>, String> {
+    if config.sink == Sink::Stdout {
+        return Err("sink.stdout keeps no commits; there is nothing to reset".to_owned());
+    }
+    open_store(config).map_err(|error| format!("sink.{}: {error}", config.sink.name()))
 }
 
 /// Waits; returns false as soon as `shutdown` is set.
@@ -245,6 +278,8 @@ fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouse
     ClickHouseConfig {
         user: sink.user.clone(),
         password: sink.password.as_ref().map(|password| password.expose().to_owned()),
+        ca_file: sink.ca_file.clone(),
+        engine: sink.engine.clone(),
         create: sink.create,
         connect_timeout: sink.connect_timeout,
         insert_timeout: sink.insert_timeout,

@@ -14,7 +14,9 @@ use axum::{
     http::{StatusCode, header},
     routing::get,
 };
-use tidemill_engine::metrics::{METRICS, MetricKind, Metrics};
+use tidemill_engine::metrics::Metrics;
+
+use crate::exposition;
 
 /// Serves in a thread of its own until the process ends; returns the address it listens on.
 ///
@@ -64,41 +66,5 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, String) {
 async fn page(
     State(metrics): State<Arc<Metrics>>,
 ) -> ([(header::HeaderName, &'static str); 1], String) {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], exposition(&metrics))
-}
-
-/// Returns all metrics in Prometheus' text exposition format.
-pub fn exposition(metrics: &Metrics) -> String {
-    let mut text = String::new();
-    for metric in METRICS {
-        let (name, help) = (metric.name, metric.help);
-        let kind = match metric.kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-        };
-        let _ = writeln!(text, "# HELP tidemill_{name} {help}\n# TYPE tidemill_{name} {kind}");
-        for (labels, value) in (metric.read)(metrics) {
-            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-            let _ = writeln!(text, "tidemill_{name}{labels} {value}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_is_on_the_page_with_its_type() {
-        let metrics = Metrics::default();
-        metrics.update_lane(&Arc::from("0"), |lane| lane.running = true);
-        metrics.count_letter(tidemill_kernel::event::Reason::Late);
-        let text = exposition(&metrics);
-        for metric in METRICS {
-            assert!(text.contains(&format!("# TYPE tidemill_{} ", metric.name)), "{}", metric.name);
-        }
-        assert!(text.contains("tidemill_dead_letters_total{reason=\"late\"} 1\n"), "{text}");
-        assert!(text.contains("tidemill_lane_running{partition=\"0\"} 1\n"), "{text}");
-    }
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::page(&metrics))
 }

@@ -1,7 +1,8 @@
 //! Holds what is stored against the ledger, partition by partition.
 //!
-//! `messages = record_count of closed rows + open + late + rejected`, each side counted on its
-//! own: the left one from the commit record (and the broker), the right one from rows and letters.
+//! `messages = record_count of closed rows + open + late + rejected + lost`, each side counted
+//! on its own: the left one from the commit record (and the broker), the right one from rows and
+//! letters.
 
 use tidemill_sink::PartitionTotals;
 
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     fn totals() -> PartitionTotals {
-        let ledger = Ledger { messages: 10, aggregated: 6, open: 2, late: 1, rejected: 1 };
+        let ledger = Ledger { messages: 10, aggregated: 6, open: 2, late: 1, rejected: 1, lost: 0 };
         PartitionTotals {
             partition: "0".into(),
             record: Some(CommitRecord {
@@ -83,6 +84,8 @@ mod tests {
                 closed_until_ms: 0,
                 highest_event_time_ms: 0,
                 birth: None,
+                birth_ordinal: 0,
+                birth_generation: 0,
                 processed: None,
                 resume: None,
                 ledger,

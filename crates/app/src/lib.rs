@@ -6,8 +6,14 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod exit;
+pub mod exposition;
 pub mod http;
 pub mod ledger_check;
+pub mod logging;
+mod process;
+pub mod progress;
 pub mod signals;
 pub mod status;
 pub mod table;
+pub mod version;

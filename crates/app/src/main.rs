@@ -1,22 +1,12 @@
 //! The binary: logs to standard error, then the command.
 
-use std::{
-    io::{IsTerminal as _, stderr},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Parser as _;
-use tidemill::cli::Cli;
-use tracing_subscriber::EnvFilter;
+use tidemill::{cli::Cli, logging};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_env("TIDEMILL_LOG").unwrap_or_else(|_| EnvFilter::new(cli.log_level()));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal())
-        .with_writer(stderr)
-        .init();
+    logging::start(cli.log_format(), cli.log_level());
     cli.execute()
 }

@@ -7,8 +7,7 @@ use signal_hook::{
     flag,
 };
 
-/// The exit status after a second signal, as shells give it for an interrupt.
-const INTERRUPTED: i32 = 130;
+use crate::exit::INTERRUPTED;
 
 /// Returns the flag that the first signal sets.
 ///
@@ -18,7 +17,7 @@ pub fn shutdown_flag() -> std::io::Result<Arc<AtomicBool>> {
     let shutdown = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // In this order: the check sees only what an earlier signal has set.
-        flag::register_conditional_shutdown(signal, INTERRUPTED, shutdown.clone())?;
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), shutdown.clone())?;
         flag::register(signal, shutdown.clone())?;
     }
     Ok(shutdown)

@@ -8,7 +8,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Instant,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use e2e::{TIDEMILL, alone, job::Run, until};
@@ -228,6 +228,24 @@ fn query_prints_rows_and_dead_letters() {
     let wrong = tidemill("query", &config, &["--dead-letters", "--reason", "early"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("write one of empty, too_large"));
+}
+
+#[test]
+fn publish_time_of_a_file_is_its_modification_time() {
+    let place = Place::new();
+    let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    let file = fs::File::open(place.path("messages.ndjson")).expect("the messages");
+    file.set_modified(at).expect("the file is ours");
+    let sink = format!("{}\n[window]\ntime = \"publish\"", place.embedded());
+    let config = place.config(&sink);
+    assert_eq!(tidemill("run", &config, &[]).status.code(), Some(0));
+    let rows = tidemill("query", &config, &["--device", "sensor_001"]);
+    let rows = text(&rows.stdout);
+    assert!(rows.contains("2023-11-14 22:14:00"), "{rows}");
+    assert!(rows.contains("2023-11-14 22:13:20.123"), "{rows}");
+    assert_eq!(rows.matches("sensor_001").count(), 1, "{rows}");
+    let verified = tidemill("verify", &config, &["--store-only"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! of all sweeps, and the sum of each slice's least wall time, which leaves out interruptions.
 //!
 //! `cargo run -p tidemill-decode --example decode_speed`; half a minute; an argument
-//! says how many messages to make, instead of 100 000.
+//! says how many messages to make, instead of 100 000, a second one names the only set to measure.
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
 #[path = "../tests/support/mod.rs"]
@@ -11,7 +11,7 @@ mod support;
 use std::{fs, time::Instant};
 
 use support::{Random, sensor_message, sensor_schema};
-use tidemill_decode::{DecodeLimits, JsonDecoder};
+use tidemill_decode::{DecodeLimits, JsonDecoder, RawMessage};
 use tidemill_kernel::event::{EventBlock, Position};
 
 const MESSAGES: usize = 100_000;
@@ -26,23 +26,40 @@ fn cpu_ns(start: Instant) -> u64 {
 }
 
 fn measure(name: &str, messages: &[String]) {
+    if std::env::args().nth(2).is_some_and(|only| only != name) {
+        return;
+    }
     let schema = sensor_schema();
     let mut block = EventBlock::new(&schema);
     let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());
     let bytes: usize = messages.iter().map(String::len).sum();
     let start = Instant::now();
-    let slices: Vec<&[String]> = messages.chunks(BLOCK).collect();
+    let mut buffers = Vec::new();
+    for slice in messages.chunks(BLOCK) {
+        let (mut buffer, mut raw) = (String::new(), Vec::new());
+        for text in slice {
+            raw.push(RawMessage {
+                position: Position::default(),
+                start: buffer.len() as u32,
+                length: text.len() as u32,
+                publish_time_ms: 0,
+                reject: None,
+            });
+            buffer += text;
+            buffer.push('\n');
+        }
+        buffers.push((buffer, raw));
+    }
+    let slices = buffers;
     let mut least = vec![u64::MAX; slices.len().div_ceil(16)];
     let mut rejected = 0;
     let cpu_before = cpu_ns(start);
     for _ in 0..SWEEPS {
         for (group, slices) in slices.chunks(16).enumerate() {
             let before = start.elapsed().as_nanos() as u64;
-            for slice in slices {
+            for (buffer, raw) in slices {
                 block.clear();
-                for payload in *slice {
-                    decoder.decode(payload.as_bytes(), Position::default(), 0, &mut block);
-                }
+                decoder.decode_all(buffer.as_bytes(), raw, &mut block);
                 rejected += usize::from(block.message(block.len() - 1).reject().is_some());
             }
             least[group] = least[group].min(start.elapsed().as_nanos() as u64 - before);
@@ -52,10 +69,11 @@ fn measure(name: &str, messages: &[String]) {
     let ns = least.iter().sum::<u64>() as f64 / messages.len() as f64;
     println!(
         "{name:22} {:4} bytes  CPU {cpu:6.1} ns/message {:5.2} M/s  least {ns:6.1} ns {:5.2} M/s  \
-         {rejected} rejected",
+         {rejected} rejected, {:?}",
         bytes / messages.len(),
         1000.0 / cpu,
-        1000.0 / ns
+        1000.0 / ns,
+        decoder.tally()
     );
 }
 

@@ -26,6 +26,7 @@
 mod fast;
 mod layout;
 mod number;
+mod quick;
 mod scan;
 mod strict;
 mod value;
@@ -37,8 +38,14 @@ use tidemill_kernel::{
     schema::Schema,
 };
 
-use self::{fast::Guesses, layout::Layout, strict::Judge, value::Values};
-use crate::DecodeLimits;
+use self::{
+    fast::{Found, Guesses},
+    layout::Layout,
+    quick::{LANES, Lane, Quick},
+    strict::Judge,
+    value::Values,
+};
+use crate::{DecodeLimits, RawMessage};
 
 /// Decodes messages of one schema. It learns the messages' shape as it goes, which changes its
 /// speed and never its results. Its memory is bounded by the limits; once it has seen the shapes
@@ -69,7 +76,37 @@ pub struct JsonDecoder {
     limits: DecodeLimits,
     values: Values,
     guesses: Guesses,
+    quick: Quick,
     judge: Judge,
+    /// How many messages are to be read one by one before the next are read in lock step.
+    alone: u32,
+    /// How many that will be after the next disappointment.
+    patience: u32,
+    tally: Tally,
+}
+
+/// What a decoder may use.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// Everything there is.
+    Quick,
+    /// Learnt shapes, but no vector instructions.
+    Portable,
+    /// The judge alone.
+    Strict,
+}
+
+/// How many messages were read in which way.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// In lock step with others.
+    pub together: u64,
+    /// By a learnt shape.
+    pub guessed: u64,
+    /// By the judge.
+    pub judged: u64,
 }
 
 impl JsonDecoder {
@@ -80,7 +117,37 @@ impl JsonDecoder {
         let layout = Layout::new(&schema);
         let values = Values::new(layout.field_of.len(), limits);
         let judge = Judge::new(limits.depth_max);
-        JsonDecoder { schema, layout, limits, values, guesses: Guesses::default(), judge }
+        let quick = Quick::new(&layout);
+        JsonDecoder {
+            schema,
+            layout,
+            limits,
+            values,
+            guesses: Guesses::default(),
+            quick,
+            judge,
+            alone: 0,
+            patience: 1,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Returns the decoder with less to be fast by, for tests: the results are the same.
+    #[doc(hidden)]
+    pub fn with_speed(mut self, speed: Speed) -> JsonDecoder {
+        if speed != Speed::Quick {
+            self.quick.turn_off();
+        }
+        if speed == Speed::Strict {
+            self.guesses.turn_off();
+        }
+        self
+    }
+
+    /// Returns how many messages were read how, for tests.
+    #[doc(hidden)]
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Returns the schema that messages are read by.
@@ -95,7 +162,7 @@ impl JsonDecoder {
 
     /// Appends exactly one message to the block: an event, or a rejected one with its reason.
     /// The block must have been made for the decoder's schema. `publish_time_ms` is handed on
-    /// and not looked at.
+    /// and only looked at where the schema has no time of its own.
     #[inline]
     pub fn decode(
         &mut self,
@@ -104,24 +171,121 @@ impl JsonDecoder {
         publish_time_ms: i64,
         block: &mut EventBlock,
     ) {
-        block.begin(position, publish_time_ms);
-        let read = self.read(payload);
-        if let Err(reason) = read.and_then(|()| self.values.write(&self.layout, payload, block)) {
+        self.decode_one(Lane { payload, open: payload }, (position, publish_time_ms), block);
+    }
+
+    /// Appends one message to the block for each of these, as [`decode`](JsonDecoder::decode)
+    /// does for one, but several at a time. Those that are refused already stay so.
+    ///
+    /// # Panics
+    /// If a message does not lie within the buffer.
+    pub fn decode_all(&mut self, buffer: &[u8], messages: &[RawMessage], block: &mut EventBlock) {
+        let mut rest = messages;
+        while let Some((message, after)) = rest.split_first() {
+            if self.alone == 0
+                && let Some((group, behind)) = rest.split_first_chunk::<LANES>()
+            {
+                if self.decode_group(buffer, group, block) {
+                    self.patience = 1;
+                    rest = behind;
+                    continue;
+                }
+                self.alone = self.patience * LANES as u32;
+                self.patience = (self.patience * 2).min(PATIENCE_MAX);
+            }
+            self.alone = self.alone.saturating_sub(1);
+            rest = after;
+            let place = (message.position, message.publish_time_ms);
+            match message.reject {
+                None => self.decode_one(lane(buffer, message), place, block),
+                Some(reason) => {
+                    block.begin(place.0, place.1);
+                    block.reject(reason);
+                }
+            }
+        }
+    }
+
+    /// Reads messages in lock step; returns whether that could be done.
+    #[inline]
+    fn decode_group(
+        &mut self,
+        buffer: &[u8],
+        group: &[RawMessage; LANES],
+        block: &mut EventBlock,
+    ) -> bool {
+        let Some(plan) = self.guesses.likeliest() else { return false };
+        let lanes = group.each_ref().map(|message| lane(buffer, message));
+        let fits =
+            |lane: &Lane<'_>| lane.is_open() && lane.payload.len() <= self.limits.payload_bytes_max;
+        if !lanes.iter().all(fits) || group.iter().any(|message| message.reject.is_some()) {
+            return false;
+        }
+        let places = group.each_ref().map(|message| (message.position, message.publish_time_ms));
+        let (layout, values) = (&self.layout, &mut self.values);
+        let depth_max = self.limits.depth_max;
+        let is_read = self.quick.read(plan, layout, values, depth_max, &lanes, places, block);
+        if is_read {
+            self.guesses.hit();
+            self.tally.together += LANES as u64;
+        }
+        is_read
+    }
+
+    fn decode_one(&mut self, lane: Lane<'_>, place: (Position, i64), block: &mut EventBlock) {
+        let payload = lane.payload;
+        let found = if payload.len() > self.limits.payload_bytes_max {
+            Err(Reason::TooLarge)
+        } else if lane.is_open() || !self.quick.is_on() {
+            self.read(lane, place, block)
+        } else {
+            let padded = self.quick.pad(payload);
+            let open = &padded[..];
+            let found = self.read(Lane { payload: &open[..payload.len()], open }, place, block);
+            self.quick.take_back(padded);
+            found
+        };
+        if found == Ok(Found::Row) {
+            return;
+        }
+        block.begin(place.0, place.1);
+        let written = found.and_then(|_| self.values.write(&self.layout, payload, block));
+        if let Err(reason) = written {
             block.reject(reason);
         }
     }
 
-    fn read(&mut self, payload: &[u8]) -> Result<(), Reason> {
-        if payload.len() > self.limits.payload_bytes_max {
-            return Err(Reason::TooLarge);
+    /// Reads a message into the values, or into a row of the block.
+    fn read(
+        &mut self,
+        lane: Lane<'_>,
+        place: (Position, i64),
+        block: &mut EventBlock,
+    ) -> Result<Found, Reason> {
+        let (layout, values, payload) = (&self.layout, &mut self.values, lane.payload);
+        let (quick, depth_max) = (&mut self.quick, self.limits.depth_max);
+        let found = self.guesses.read(layout, payload, values, depth_max, |plan, values| {
+            quick.read(plan, layout, values, depth_max, &[lane], [place], block)
+        });
+        if found != Found::Nothing {
+            self.tally.guessed += 1;
+            return Ok(found);
         }
-        let (layout, values) = (&self.layout, &mut self.values);
-        if self.guesses.read(layout, payload, values, self.limits.depth_max) {
-            return Ok(());
-        }
+        self.tally.judged += 1;
         values.clear();
         self.judge.read(layout, payload, values)?;
-        self.guesses.learn(layout, payload, &self.judge.trace, values);
-        Ok(())
+        let limits = self.quick.is_on().then_some(&self.limits);
+        self.guesses.learn(layout, payload, &self.judge.trace, values, limits);
+        Ok(Found::Values)
     }
+}
+
+/// So many times in a row messages are read one by one, at most, before the next attempt to read
+/// some in lock step.
+const PATIENCE_MAX: u32 = 64;
+
+#[inline]
+fn lane<'m>(buffer: &'m [u8], message: &RawMessage) -> Lane<'m> {
+    let open = &buffer[message.start as usize..];
+    Lane { payload: &open[..message.length as usize], open }
 }

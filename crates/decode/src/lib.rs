@@ -6,7 +6,9 @@
 
 pub mod json;
 mod limits;
+mod message;
 pub mod time;
 
 pub use json::JsonDecoder;
 pub use limits::DecodeLimits;
+pub use message::RawMessage;

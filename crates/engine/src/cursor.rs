@@ -18,6 +18,8 @@ enum Needed {
     From(Position),
     /// Behind the entry of this message, all of which is processed.
     Behind(Position),
+    /// Behind this message, with whatever there is: the operator accepted that some is missing.
+    Anywhere(Position),
 }
 
 /// The entry that was processed last.
@@ -62,6 +64,7 @@ impl Cursor {
     pub(crate) fn restore(&mut self, record: &CommitRecord) {
         self.needed = match (record.resume, record.processed) {
             (Some(resume), _) => Some(Needed::From(resume)),
+            (None, processed) if record.birth.is_none() => processed.map(Needed::Anywhere),
             (None, processed) => processed.map(Needed::Behind),
         };
     }
@@ -69,7 +72,9 @@ impl Cursor {
     /// Returns the first position to ask the source for; `None`: wherever it begins.
     pub(crate) fn from(&self) -> Option<Position> {
         self.needed.map(|needed| match needed {
-            Needed::From(position) | Needed::Behind(position) => position,
+            Needed::From(position) | Needed::Behind(position) | Needed::Anywhere(position) => {
+                position
+            }
         })
     }
 
@@ -94,6 +99,10 @@ impl Cursor {
             (Some(last), _) => (last.position, last.rest.is_some()),
             (None, Some(Needed::From(from))) => (whole(from), true),
             (None, Some(Needed::Behind(processed))) => (whole(processed), false),
+            (None, Some(Needed::Anywhere(processed))) if next < whole(processed) => {
+                return Verdict::Repeat;
+            }
+            (None, Some(Needed::Anywhere(_))) => return Verdict::Next,
             (None, None) => return Verdict::Next,
         };
         if next < last || (next == last && !is_due) {

@@ -31,7 +31,8 @@ pub enum LaneErrorKind {
     /// The configuration means something else than the one the stored record was made with.
     #[error(
         "the configuration changed in {keys:?} while {open} messages are in open windows; \
-         put the old values back, or raise pipeline.generation"
+         put the old values back, or raise pipeline.generation to let rows of the new \
+         configuration replace those of the old one"
     )]
     Fingerprint {
         /// The keys that differ.
@@ -40,7 +41,10 @@ pub enum LaneErrorKind {
         open: u64,
     },
     /// The record was written by a newer program or under a higher generation.
-    #[error("the stored commit record has {what} {found}, this run has {expected}")]
+    #[error(
+        "the stored commit record has {what} {found}, this run has {expected}: \
+         it never falls, raise it to {found} at least"
+    )]
     Newer {
         /// What is newer.
         what: &'static str,
@@ -50,12 +54,17 @@ pub enum LaneErrorKind {
         expected: u32,
     },
     /// The stored record contradicts itself.
-    #[error("the stored commit record does not balance: {0:?}; it was changed by somebody else")]
+    #[error(
+        "the stored commit record does not balance: {0:?}; it was changed by somebody else: \
+         restore the store, or raise pipeline.generation and run \"tidemill reset CONFIG\""
+    )]
     Unbalanced(Ledger),
     /// The log no longer holds what the record needs.
     #[error(
         "the log goes on at entry {}:{}, but {} {}:{} is needed: the messages between are gone \
-         (retention, or an acknowledgement by somebody else)",
+         (the topic was made anew, retention, or an acknowledgement by somebody else); restore \
+         them, or go on without them, counted as lost: raise pipeline.generation and run \
+         \"tidemill reset CONFIG --accept-loss\" for this partition",
         found.segment, found.offset, if *from_next { "what follows entry" } else { "entry" },
         expected.segment, expected.offset
     )]
@@ -68,7 +77,11 @@ pub enum LaneErrorKind {
         from_next: bool,
     },
     /// The log holds other messages than the record says.
-    #[error(transparent)]
+    #[error(
+        "{0}; restore the log or the configuration, or go on without the messages of windows that \
+         are open, counted as lost: raise pipeline.generation and run \
+         \"tidemill reset CONFIG --accept-loss\" for this partition"
+    )]
     Replay(#[from] ReplayError),
     /// The store refuses the data of a commit.
     #[error("the store refuses a commit: {0}")]

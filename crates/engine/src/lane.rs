@@ -108,6 +108,8 @@ pub struct Lane {
     previous: Option<CommitId>,
     pending: VecDeque<Pending>,
     birth: Option<Position>,
+    birth_ordinal: u64,
+    birth_generation: u32,
     cursor: Cursor,
     committed_at_ms: u64,
     committed_ordinal: u64,
@@ -122,6 +124,7 @@ impl Lane {
         let cursor = Cursor::new(config.continuity, seek_count);
         let schema = config.rollup.plan.schema().clone();
         let rollup = &config.rollup;
+        let config_generation = rollup.generation;
         Lane {
             id: LaneId::new(&rollup.pipeline, &rollup.source_partition),
             rollup: Rollup::new(rollup.clone(), &Progress::BIRTH),
@@ -136,6 +139,8 @@ impl Lane {
             previous: None,
             pending: VecDeque::new(),
             birth: None,
+            birth_ordinal: 0,
+            birth_generation: config_generation,
             cursor,
             committed_at_ms: 0,
             committed_ordinal: 0,
@@ -210,6 +215,8 @@ impl Lane {
         self.commit_number = record.id.number;
         self.previous = Some(record.id);
         self.birth = record.birth;
+        self.birth_ordinal = record.birth_ordinal;
+        self.birth_generation = record.birth_generation;
         self.committed_ordinal = record.ordinal;
         // In a birth record the resume position is the first entry, and nothing is open.
         let open = record.processed.and(record.resume);
@@ -255,13 +262,14 @@ impl Lane {
         if self.phase != Phase::Running || !self.is_expected(entry, actions) {
             return;
         }
-        self.begin_if_unborn(entry, actions);
-        let messages = &entry.messages[self.first_fresh(entry)..];
+        let fresh = self.first_fresh(entry);
+        if !self.begin_if_unborn(entry, fresh, actions) {
+            return;
+        }
+        let messages = &entry.messages[fresh..];
         for (index, chunk) in messages.chunks(BLOCK_MESSAGES).enumerate() {
             self.block.clear();
-            for message in chunk {
-                self.decode(entry, message);
-            }
+            self.decoder.decode_all(&entry.buffer, chunk, &mut self.block);
             if let Err(error) = self.rollup.step(&self.block, &mut self.effects) {
                 self.fail(error.into(), actions);
                 return;
@@ -290,22 +298,6 @@ impl Lane {
         entry.messages.iter().position(fresh).unwrap_or(entry.messages.len())
     }
 
-    fn decode(&mut self, entry: &Entry, message: &RawMessage) {
-        let payload = entry.payload(message);
-        match message.reject {
-            Some(reason) => {
-                self.block.begin(message.position, message.publish_time_ms);
-                self.block.reject(reason);
-            }
-            None => self.decoder.decode(
-                payload,
-                message.position,
-                message.publish_time_ms,
-                &mut self.block,
-            ),
-        }
-    }
-
     /// Returns whether the entry is the next one; answers a jump.
     fn is_expected(&mut self, entry: &Entry, actions: &mut Vec<Action>) -> bool {
         let found = entry.position;
@@ -324,13 +316,22 @@ impl Lane {
         false
     }
 
-    /// The first entry ever: a birth record goes before anything else (rule 2).
-    fn begin_if_unborn(&mut self, entry: &Entry, actions: &mut Vec<Action>) {
-        if self.previous.is_none() && self.commit_number == 0 {
-            self.birth = Some(entry.position);
-            let birth = Progress { resume: Some(entry.position), ..Progress::BIRTH };
-            self.push_commit(birth, None, actions);
+    /// The first entry ever, or the first since a reset: a birth record goes before anything else
+    /// (rule 2). Returns false for an entry that the lane cannot begin with.
+    fn begin_if_unborn(&mut self, entry: &Entry, fresh: usize, actions: &mut Vec<Action>) -> bool {
+        if self.birth.is_some() {
+            return true;
         }
+        // Behind an accepted loss, the entry may be one that is processed, or half of it.
+        let first = match (entry.messages.get(fresh), self.rollup.progress().processed) {
+            (Some(message), Some(_)) => message.position,
+            (None, Some(_)) => return false,
+            (_, None) => entry.position,
+        };
+        self.birth = Some(first);
+        let birth = Progress { resume: Some(first), ..self.rollup.progress() };
+        self.push_commit(birth, None, actions);
+        true
     }
 
     /// Turns the kernel's letters of this block into dead letters with their payloads.
@@ -446,6 +447,8 @@ impl Lane {
             closed_until_ms: progress.closed_until_ms,
             highest_event_time_ms: progress.highest_event_time_ms,
             birth: self.birth,
+            birth_ordinal: self.birth_ordinal,
+            birth_generation: self.birth_generation,
             processed: progress.processed,
             resume: progress.resume,
             ledger: progress.ledger,

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod port;
 pub mod record;
+pub mod reset;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod window_log;

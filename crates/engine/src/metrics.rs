@@ -10,7 +10,12 @@ use std::{
     },
 };
 
-use tidemill_kernel::{event::Reason, ledger::Ledger};
+use tidemill_kernel::{
+    event::{Position, Reason},
+    ledger::Ledger,
+};
+
+use crate::port::Entry;
 
 /// Counters of a pipeline since its process started.
 #[derive(Debug, Default)]
@@ -25,10 +30,14 @@ pub struct Metrics {
     pub windows: AtomicU64,
     /// Commits that are durable.
     pub commits: AtomicU64,
-    /// Commits that had to be tried again.
-    pub commit_retries: AtomicU64,
+    /// Attempts at a store that failed or stayed unanswered, and were repeated.
+    pub store_failures: AtomicU64,
+    /// Microseconds that the store threads have spent with a store, without pauses.
+    pub store_busy_us: AtomicU64,
     /// Sums stored as the nearest value their column holds.
     pub saturated: AtomicU64,
+    queue_messages: AtomicU64,
+    queue_bytes: AtomicU64,
     letters: [AtomicU64; Reason::ALL.len()],
     lanes: Mutex<BTreeMap<Arc<str>, LaneStatus>>,
 }
@@ -42,6 +51,10 @@ pub struct LaneStatus {
     pub watermark_ms: Option<i64>,
     /// The publish time of the newest processed message, ms.
     pub publish_time_ms: Option<i64>,
+    /// The position of the newest processed message.
+    pub position: Option<Position>,
+    /// When its last commit became durable, ms since the epoch.
+    pub committed_at_ms: Option<i64>,
     /// Why it stopped, if it did.
     pub failure: Option<String>,
     /// Whether it reads.
@@ -85,6 +98,30 @@ impl Metrics {
     }
 }
 
+/// An entry on its way from the source to its lane; counted as waiting until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) entry: Entry,
+    bytes: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Queued {
+    pub(crate) fn new(entry: Entry, metrics: &Arc<Metrics>) -> Queued {
+        let bytes = entry.messages.iter().map(|message| u64::from(message.length)).sum();
+        metrics.queue_messages.fetch_add(entry.messages.len() as u64, Relaxed);
+        metrics.queue_bytes.fetch_add(bytes, Relaxed);
+        Queued { entry, bytes, metrics: metrics.clone() }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.metrics.queue_messages.fetch_sub(self.entry.messages.len() as u64, Relaxed);
+        self.metrics.queue_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -119,6 +156,10 @@ fn per_lane(metrics: &Metrics, read: impl Fn(&LaneStatus) -> Option<f64>) -> Vec
     values.collect()
 }
 
+fn seconds(ms: Option<i64>) -> Option<f64> {
+    Some(ms? as f64 / 1000.0)
+}
+
 /// Every metric, in the order of the page.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -135,7 +176,7 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "rows_total",
-        help: "Rows durable in the store.",
+        help: "Rows durable in the store; a row that was written early and again counts twice.",
         kind: MetricKind::Counter,
         read: |metrics| single(&metrics.rows),
     },
@@ -152,10 +193,30 @@ pub const METRICS: &[Metric] = &[
         read: |metrics| single(&metrics.commits),
     },
     Metric {
-        name: "commit_retries_total",
-        help: "Attempts to commit that failed or stayed unanswered and were repeated.",
+        name: "store_failures_total",
+        help: "Attempts at the store that failed or stayed unanswered and were repeated.",
         kind: MetricKind::Counter,
-        read: |metrics| single(&metrics.commit_retries),
+        read: |metrics| single(&metrics.store_failures),
+    },
+    Metric {
+        name: "store_busy_seconds_total",
+        help: "Time that all store threads together have waited for the store.",
+        kind: MetricKind::Counter,
+        read: |metrics| {
+            vec![(String::new(), metrics.store_busy_us.load(Relaxed) as f64 / 1_000_000.0)]
+        },
+    },
+    Metric {
+        name: "queue_messages",
+        help: "Messages received that no lane has processed yet.",
+        kind: MetricKind::Gauge,
+        read: |metrics| single(&metrics.queue_messages),
+    },
+    Metric {
+        name: "queue_bytes",
+        help: "Payload bytes of the messages received that no lane has processed yet.",
+        kind: MetricKind::Gauge,
+        read: |metrics| single(&metrics.queue_bytes),
     },
     Metric {
         name: "saturated_sums_total",
@@ -176,26 +237,46 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "lane_running",
-        help: "Whether the lane reads (1) or has stopped or waits for its record (0).",
+        help: "Whether the lane reads (1), or waits for its record or has stopped (0).",
         kind: MetricKind::Gauge,
         read: |metrics| per_lane(metrics, |lane| Some(f64::from(u8::from(lane.running)))),
     },
     Metric {
+        name: "lane_failed",
+        help: "Whether the lane has stopped for good (1); /readyz and the log say why.",
+        kind: MetricKind::Gauge,
+        read: |metrics| per_lane(metrics, |lane| Some(f64::from(u8::from(lane.failure.is_some())))),
+    },
+    Metric {
         name: "lane_messages",
-        help: "Messages of the lane since its birth.",
+        help: "Messages of the lane since its birth, in this process and those before.",
         kind: MetricKind::Gauge,
         read: |metrics| per_lane(metrics, |lane| Some(lane.ledger.messages as f64)),
     },
     Metric {
         name: "lane_open_messages",
-        help: "Messages of the lane in windows that are open.",
+        help: "Messages of the lane in windows that are open: what a restart reads again.",
         kind: MetricKind::Gauge,
         read: |metrics| per_lane(metrics, |lane| Some(lane.ledger.open as f64)),
     },
     Metric {
-        name: "lane_watermark_seconds",
-        help: "The lane's watermark, seconds since the epoch.",
+        name: "lane_watermark_timestamp_seconds",
+        help: "The lane's watermark in event time, seconds since the epoch.",
         kind: MetricKind::Gauge,
-        read: |metrics| per_lane(metrics, |lane| Some(lane.watermark_ms? as f64 / 1000.0)),
+        read: |metrics| per_lane(metrics, |lane| seconds(lane.watermark_ms)),
+    },
+    Metric {
+        name: "lane_publish_timestamp_seconds",
+        help: "Publish time of the newest message that the lane has processed, seconds since the \
+               epoch.",
+        kind: MetricKind::Gauge,
+        read: |metrics| per_lane(metrics, |lane| seconds(lane.publish_time_ms)),
+    },
+    Metric {
+        name: "lane_commit_timestamp_seconds",
+        help: "When the lane's last commit of this process became durable, seconds since the \
+               epoch.",
+        kind: MetricKind::Gauge,
+        read: |metrics| per_lane(metrics, |lane| seconds(lane.committed_at_ms)),
     },
 ];

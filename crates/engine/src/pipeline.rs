@@ -21,7 +21,7 @@ use tracing::info;
 
 use crate::{
     lane::LaneConfig,
-    metrics::Metrics,
+    metrics::{Metrics, Queued},
     port::{Source, SourceEvent, Store},
     worker::{ToWorker, Worker, WorkerContext},
     writer::{self, RetryConfig},
@@ -112,6 +112,7 @@ fn all_failed(metrics: &Metrics, lane_count: usize) -> Option<Vec<String>> {
 struct Threads {
     workers: Vec<(Sender<ToWorker>, JoinHandle<()>)>,
     writers: Vec<JoinHandle<()>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Threads {
@@ -148,7 +149,7 @@ impl Threads {
             });
             (sender, spawn("worker", move || worker.run(&receiver)))
         });
-        Threads { workers: workers.collect(), writers }
+        Threads { workers: workers.collect(), writers, metrics: metrics.clone() }
     }
 
     /// Sends an event to the worker of its partition; new partitions go round robin.
@@ -160,6 +161,7 @@ impl Threads {
             SourceEvent::Entry(partition, entry) => {
                 let worker = self.worker_of(seen, &partition);
                 // A worker ends only when it is told to, or by a panic that its join reports.
+                let entry = Queued::new(entry, &self.metrics);
                 let _ = self.workers[worker].0.send(ToWorker::Entry(partition, entry));
                 return;
             }

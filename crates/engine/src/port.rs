@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+pub use tidemill_decode::RawMessage;
 use tidemill_kernel::{
     event::{Position, Reason},
     row::RowBlock,
@@ -87,21 +88,6 @@ pub trait Store: Send {
     /// # Errors
     /// See [`StoreError`]. After `Retry` any part may or may not be written.
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
-}
-
-/// A message as it came, inside of an [`Entry`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawMessage {
-    /// Its place in the partition's log.
-    pub position: Position,
-    /// Where its payload starts in the entry's buffer.
-    pub start: u32,
-    /// The payload's length in bytes.
-    pub length: u32,
-    /// When it was published, ms since the epoch.
-    pub publish_time_ms: i64,
-    /// Why it cannot be decoded, if the transport already knows.
-    pub reject: Option<Reason>,
 }
 
 /// The unit of reading and acknowledging: a broker's batch, or a piece of a file.

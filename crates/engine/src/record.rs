@@ -10,7 +10,8 @@ pub use tidemill_kernel::rollup::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, rev
 use crate::ledger::Ledger;
 
 /// The version of the record's meaning, written into every record.
-pub const RECORD_FORMAT: u32 = 1;
+pub const RECORD_FORMAT: u32 = 2;
+
 /// Which lane: a partition as one pipeline reads it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId {
@@ -59,8 +60,14 @@ pub struct CommitRecord {
     pub closed_until_ms: i64,
     /// The highest event time of the lane that counts (ms; `i64::MIN` if none).
     pub highest_event_time_ms: i64,
-    /// The entry that the lane began with: ordinals count from it.
+    /// The message that the lane began with, or went on with behind an accepted loss; `None`
+    /// until one comes.
     pub birth: Option<Position>,
+    /// How many messages were counted before `birth`: none, but for an accepted loss.
+    pub birth_ordinal: u64,
+    /// The generation in which counting began; rows and letters of earlier ones are not in the
+    /// ledger.
+    pub birth_generation: u32,
     /// The last processed position; `None` in a birth record.
     pub processed: Option<Position>,
     /// The first position a new owner has to read; `None`: the one behind `processed`, or in a

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::{
     error::LaneErrorKind,
     lane::{Action, Lane, LaneConfig},
-    metrics::Metrics,
+    metrics::{Metrics, Queued},
     port::{Commit, Entry, SourceControl},
     record::CommitRecord,
     window_log::log_devices,
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) enum ToWorker {
     Assigned(Arc<str>),
     Revoked(Arc<str>),
-    Entry(Arc<str>, Entry),
+    Entry(Arc<str>, Queued),
     End(Arc<str>),
     Failed(Arc<str>, String),
     Store {
@@ -60,7 +60,7 @@ pub(crate) struct WorkerContext {
 }
 
 enum Waiting {
-    Entry(Entry),
+    Entry(Queued),
     End,
 }
 
@@ -270,6 +270,7 @@ impl Worker {
         commit.letters.iter().for_each(|letter| metrics.count_letter(letter.reason));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
+        metrics.update_lane(partition, |status| status.committed_at_ms = Some(unix_ms));
         for (at, window) in closed.iter().enumerate() {
             let pieces = Lane::rows_of(commit, closed, at);
             info!(
@@ -307,10 +308,11 @@ impl Worker {
             }
             match place.waiting.pop_front() {
                 None => return,
-                Some(Waiting::Entry(entry)) => {
+                Some(Waiting::Entry(queued)) => {
+                    let entry = &queued.entry;
                     let before = place.lane.ledger().messages;
-                    self.with_lane(partition, |lane, now, actions| lane.take(&entry, now, actions));
-                    self.count_entry(partition, before, &entry);
+                    self.with_lane(partition, |lane, now, actions| lane.take(entry, now, actions));
+                    self.count_entry(partition, before, entry);
                     self.context.control.credit(partition, entry.credit);
                 }
                 Some(Waiting::End) => {
@@ -330,9 +332,10 @@ impl Worker {
         self.context.metrics.messages.fetch_add(fresh, Relaxed);
         self.context.metrics.bytes.fetch_add(bytes, Relaxed);
         if let Some(last) = entry.messages.last() {
-            let publish_time_ms = last.publish_time_ms;
+            let (publish_time_ms, position) = (last.publish_time_ms, last.position);
             self.context.metrics.update_lane(partition, |status| {
                 status.publish_time_ms = Some(publish_time_ms);
+                status.position = Some(position);
             });
         }
     }

@@ -10,7 +10,7 @@ use std::{
         mpsc::{Receiver, Sender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tidemill_kernel::effect::ClosedWindow;
@@ -87,12 +87,16 @@ pub(crate) fn serve(
                 if ended() {
                     return;
                 }
-                let Some(error) = attempt() else {
+                let begun_at = Instant::now();
+                let failure = attempt();
+                let busy_us = u64::try_from(begun_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+                metrics.store_busy_us.fetch_add(busy_us, Relaxed);
+                let Some(error) = failure else {
                     return;
                 };
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let pause = retry.pause(count, random >> 33);
-                metrics.commit_retries.fetch_add(1, Relaxed);
+                metrics.store_failures.fetch_add(1, Relaxed);
                 warn!(%partition, %error, attempt = count + 1, ?pause, "store failed, repeating");
                 pause_unless(pause, &ended);
             }

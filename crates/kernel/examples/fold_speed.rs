@@ -1,6 +1,7 @@
 //! Measures the roll-up alone: CPU time per message and resident bytes per open device-minute.
 //!
-//! `cargo run -p tidemill-kernel --example fold_speed`. Blocks are filled outside of the measured
+//! `cargo run --release -p tidemill-kernel --example fold_speed -- [DEVICES [MESSAGES]]`; under
+//! `valgrind --tool=callgrind` it counts instructions. Blocks are filled outside of the measured
 //! stretches; decoding, emitting and storing are not in the figures.
 
 #![expect(clippy::print_stdout, reason = "it prints figures")]
@@ -23,10 +24,11 @@ const BLOCK_MESSAGES: usize = 256;
 const POOL_BLOCKS: usize = 16;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let only: Option<usize> = std::env::args().nth(1).map(|text| text.parse()).transpose()?;
-    for (devices, messages) in [(500, 4_000_000), (10_000, 4_000_000), (1_000_000, 4_000_000)] {
+    let number = |index| std::env::args().nth(index).map(|text| text.parse()).transpose();
+    let (only, messages): (Option<usize>, Option<usize>) = (number(1)?, number(2)?);
+    for devices in [500, 10_000, 1_000_000] {
         if only.is_none_or(|only| only == devices) {
-            measure(devices, messages)?;
+            measure(devices, messages.unwrap_or(4_000_000))?;
         }
     }
     Ok(())

@@ -8,17 +8,32 @@ use alloc::vec::Vec;
 /// The most bytes of one part of a group key that any configuration may allow.
 pub const KEY_PART_BYTES_MAX: usize = 65_535;
 
+/// The most bytes that the length of a part takes.
+pub(crate) const LENGTH_BYTES_MAX: usize = 5;
+
 /// Appends the encoding of one part, which is UTF-8.
 #[inline]
 pub fn push_part(out: &mut Vec<u8>, part: &[u8]) {
+    let mut used = out.len();
+    out.resize(used + part.len() + LENGTH_BYTES_MAX, 0);
+    write_part(out, &mut used, part);
+    out.truncate(used);
+}
+
+/// Writes the encoding of one part to `used`, where there is room for it.
+#[inline]
+pub(crate) fn write_part(out: &mut [u8], used: &mut usize, part: &[u8]) {
     debug_assert!(core::str::from_utf8(part).is_ok(), "keys are checked when decoded");
-    let mut length = part.len();
+    let (mut at, mut length) = (*used, part.len());
     while length >= 0x80 {
-        out.push((length as u8 & 0x7f) | 0x80);
+        out[at] = (length as u8 & 0x7f) | 0x80;
+        at += 1;
         length >>= 7;
     }
-    out.push(length as u8);
-    out.extend_from_slice(part);
+    out[at] = length as u8;
+    let end = at + 1 + part.len();
+    out[at + 1..end].copy_from_slice(part);
+    *used = end;
 }
 
 /// The parts of an encoded key.

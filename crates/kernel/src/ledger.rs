@@ -2,7 +2,7 @@
 
 use core::ops::AddAssign;
 
-/// Where each message of a log prefix went. `messages = aggregated + open + late + rejected`.
+/// Where each message of a log prefix went. `messages` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// All messages up to the position.
@@ -15,12 +15,15 @@ pub struct Ledger {
     pub late: u64,
     /// In the dead letters for any other reason.
     pub rejected: u64,
+    /// Were in open windows when the operator accepted that the log no longer holds them.
+    pub lost: u64,
 }
 
 impl Ledger {
     /// Returns whether every message is accounted for exactly once.
     pub fn balances(&self) -> bool {
-        self.messages == self.aggregated + self.open + self.late + self.rejected
+        let counted = self.aggregated + self.open + self.late + self.rejected;
+        self.messages == counted + self.lost
     }
 }
 
@@ -31,5 +34,6 @@ impl AddAssign for Ledger {
         self.open += other.open;
         self.late += other.late;
         self.rejected += other.rejected;
+        self.lost += other.lost;
     }
 }

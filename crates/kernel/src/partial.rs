@@ -4,7 +4,7 @@
 //! plan's order. Equal contents give equal bytes, whatever order the values came in. Decoding
 //! checks everything: hostile bytes give an error, never a panic or a state that cannot be.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use foldhash::fast::FixedState;
 
@@ -13,7 +13,6 @@ use crate::{
         coverage::Coverage,
         first_last::Decided,
         min_max::MinMax,
-        most_frequent::CodeCounts,
         sum::{FloatSum, IntSum},
         wide::WideSum,
     },
@@ -21,7 +20,7 @@ use crate::{
     key,
     plan::Plan,
     schema::{CODE_RANGE_MAX, Role},
-    slots::{Quality, row_of},
+    slots::states::Quality,
     time::WindowGrid,
     window::Window,
 };
@@ -72,8 +71,8 @@ pub fn merge(
     decode(&mut single, plan, &hasher, bytes)?;
     check::check(&single, grid, plan, bytes.len())?;
     if let Some(slot) = window.find(&hasher, single.key(0)) {
-        let (chunk, row) = window.chunk(slot as usize);
-        let count = u64::from(chunk.quality[row].record_count) + single.message_count();
+        let known = window.states(plan, slot).quality().record_count;
+        let count = u64::from(known) + single.message_count();
         if count > u64::from(u32::MAX) {
             let problem = "more messages than a device-window can count";
             return Err(PartialError { at: bytes.len(), problem });
@@ -86,56 +85,55 @@ pub fn merge(
 }
 
 fn encode_slot(window: &Window, plan: &Plan, slot: usize) -> Vec<u8> {
-    let (chunk, row) = window.chunk(slot);
+    let states = window.states(plan, slot);
     let mut out = Vec::with_capacity(512);
     out.push(PARTIAL_FORMAT);
     out.extend_from_slice(&shape(plan).to_le_bytes());
     out.extend_from_slice(&window.end_ms().to_le_bytes());
-    put_varint(&mut out, chunk.key(row).len() as u64);
-    out.extend_from_slice(chunk.key(row));
-    let quality = &chunk.quality[row];
+    put_varint(&mut out, states.key().len() as u64);
+    out.extend_from_slice(states.key());
+    let quality = states.quality();
     put_varint(&mut out, quality.record_count.into());
     put_varint(&mut out, quality.invalid_count.into());
     out.extend_from_slice(&quality.first_event_time_ms.to_le_bytes());
     out.extend_from_slice(&quality.last_event_time_ms.to_le_bytes());
     out.extend_from_slice(&quality.coverage.bits().to_le_bytes());
-    for absent in row_of(&chunk.absent, row, plan.presence_bits) {
-        put_varint(&mut out, u64::from(*absent));
+    for bit in 0..plan.presence_bits {
+        put_varint(&mut out, states.absent(bit).into());
     }
-    for (index, sum) in row_of(&chunk.float_sums, row, plan.float_sums.len()).iter().enumerate() {
-        put_float_sum(&mut out, *sum, chunk.cold.get(&(row as u16, index as u16)));
+    for index in 0..plan.float_sums.len() {
+        let (hot, cold) = states.float_sum(index);
+        put_float_sum(&mut out, hot, cold);
     }
-    for range in row_of(&chunk.float_ranges, row, plan.float_ranges.len()) {
+    for range in (0..plan.float_ranges.len()).map(|index| states.float_range(index)) {
         out.extend_from_slice(&range.min.to_le_bytes());
         out.extend_from_slice(&range.max.to_le_bytes());
     }
-    for state in row_of(&chunk.float_ends, row, plan.float_ends.len()) {
+    for state in (0..plan.float_ends.len()).map(|index| states.float_end(index)) {
         out.extend_from_slice(&state.time_ms.to_le_bytes());
         out.extend_from_slice(&state.value.to_le_bytes());
     }
-    for sum in row_of(&chunk.int_sums, row, plan.int_sums.len()) {
+    for sum in (0..plan.int_sums.len()).map(|index| states.int_sum(index)) {
         out.extend_from_slice(&sum.total().to_le_bytes());
     }
-    for range in row_of(&chunk.int_ranges, row, plan.int_ranges.len()) {
+    for range in (0..plan.int_ranges.len()).map(|index| states.int_range(index)) {
         out.extend_from_slice(&range.min.to_le_bytes());
         out.extend_from_slice(&range.max.to_le_bytes());
     }
-    for state in row_of(&chunk.int_ends, row, plan.int_ends.len()) {
+    for state in (0..plan.int_ends.len()).map(|index| states.int_end(index)) {
         out.extend_from_slice(&state.time_ms.to_le_bytes());
         out.extend_from_slice(&state.value.to_le_bytes());
     }
-    for (index, (_, end)) in plan.text_ends.iter().enumerate() {
-        let at = row * plan.text_ends.len() + index;
-        let text = chunk.text(at, *end).unwrap_or(&[]);
-        out.extend_from_slice(&chunk.text_ends[at].time_ms.to_le_bytes());
+    for (time_ms, text) in (0..plan.text_ends.len()).map(|index| states.text_end(index)) {
+        out.extend_from_slice(&time_ms.to_le_bytes());
         put_varint(&mut out, text.len() as u64);
         out.extend_from_slice(text);
     }
-    for count in row_of(&chunk.true_counts, row, plan.flags.len()) {
-        put_varint(&mut out, u64::from(*count));
+    for index in 0..plan.flags.len() {
+        put_varint(&mut out, states.true_count(index).into());
     }
-    for counts in row_of(&chunk.codes, row, plan.codes.len()) {
-        let mut counts: Vec<(u16, u32)> = counts.iter().collect();
+    for index in 0..plan.codes.len() {
+        let mut counts: Vec<(u16, u32)> = states.codes(index).collect();
         counts.sort_unstable();
         put_varint(&mut out, counts.len() as u64);
         for (code, count) in counts {
@@ -147,8 +145,8 @@ fn encode_slot(window: &Window, plan: &Plan, slot: usize) -> Vec<u8> {
 }
 
 /// A float sum is a 0 and 16 bytes of units, or a 1 and the wide integer where that is too small.
-fn put_float_sum(out: &mut Vec<u8>, hot: FloatSum, cold: Option<&alloc::boxed::Box<WideSum>>) {
-    let mut wide = cold.map(|cold| (**cold).clone());
+fn put_float_sum(out: &mut Vec<u8>, hot: FloatSum, cold: Option<&WideSum>) {
+    let mut wide = cold.cloned();
     if let Some(wide) = &mut wide {
         wide.add_units(hot.units());
     }
@@ -213,45 +211,50 @@ fn decode(
     let slot = window.find_or_add(plan, hasher, 1, key).expect("the window is empty");
     let quality = reader.quality()?;
     window.count_messages(quality.record_count.into());
-    let (chunk, row) = window.chunk_mut(slot);
-    chunk.quality[row] = quality;
-    for at in 0..plan.presence_bits {
-        chunk.absent[at] = reader.count(quality.record_count)?;
+    let mut states = window.states_mut(plan, slot);
+    if !states.set_quality(&quality) {
+        return reader.fail(OTHER_TIMES);
     }
-    for at in 0..plan.float_sums.len() {
-        if let Some(wide) = reader.float_sum(&mut chunk.float_sums[at])? {
-            chunk.cold.insert((row as u16, at as u16), alloc::boxed::Box::new(wide));
+    for bit in 0..plan.presence_bits {
+        states.add_absent(bit, reader.count(quality.record_count)?);
+    }
+    for index in 0..plan.float_sums.len() {
+        match reader.float_sum()? {
+            Sum::Units(sum) => states.add_units(index, sum),
+            Sum::Wide(wide) => states.add_wide(index, &wide),
         }
     }
-    for range in &mut chunk.float_ranges[..plan.float_ranges.len()] {
-        *range = MinMax { min: reader.float()?, max: reader.float()? };
+    for index in 0..plan.float_ranges.len() {
+        states.set_float_range(index, MinMax { min: reader.float()?, max: reader.float()? });
     }
-    for state in &mut chunk.float_ends[..plan.float_ends.len()] {
-        *state = Decided { time_ms: reader.i64()?, value: reader.float()? };
+    for index in 0..plan.float_ends.len() {
+        let state = Decided { time_ms: reader.i64()?, value: reader.float()? };
+        reader.demand(states.set_float_end(index, state))?;
     }
-    for sum in &mut chunk.int_sums[..plan.int_sums.len()] {
-        *sum = IntSum::from_total(reader.i128()?);
+    for index in 0..plan.int_sums.len() {
+        states.add_int_sum(index, IntSum::from_total(reader.i128()?));
     }
-    for range in &mut chunk.int_ranges[..plan.int_ranges.len()] {
-        *range = MinMax { min: reader.i64()?, max: reader.i64()? };
+    for index in 0..plan.int_ranges.len() {
+        states.set_int_range(index, MinMax { min: reader.i64()?, max: reader.i64()? });
     }
-    for state in &mut chunk.int_ends[..plan.int_ends.len()] {
-        *state = Decided { time_ms: reader.i64()?, value: reader.i64()? };
+    for index in 0..plan.int_ends.len() {
+        let state = Decided { time_ms: reader.i64()?, value: reader.i64()? };
+        reader.demand(states.set_int_end(index, state))?;
     }
-    for (at, (_, end)) in plan.text_ends.iter().enumerate() {
+    for index in 0..plan.text_ends.len() {
         let time_ms = reader.i64()?;
         let length = reader.varint()?;
         let text = reader.take(length)?;
         if core::str::from_utf8(text).is_err() {
             return reader.fail("text that is not UTF-8");
         }
-        chunk.add_text(at, *end, time_ms, text);
+        reader.demand(states.add_text(index, time_ms, text))?;
     }
-    for count in &mut chunk.true_counts[..plan.flags.len()] {
-        *count = reader.count(quality.record_count)?;
+    for index in 0..plan.flags.len() {
+        states.add_true_count(index, reader.count(quality.record_count)?);
     }
-    for counts in &mut chunk.codes[..plan.codes.len()] {
-        *counts = reader.codes(quality.record_count)?;
+    for index in 0..plan.codes.len() {
+        reader.codes(quality.record_count, |code, count| states.add_code(index, code, count))?;
     }
     if reader.at != bytes.len() { reader.fail("bytes behind the end") } else { Ok(()) }
 }
@@ -262,49 +265,62 @@ fn lead(length: usize) -> usize {
 }
 
 fn merge_slot(window: &mut Window, slot: usize, from: &Window, plan: &Plan) {
-    let (other, _) = from.chunk(0);
-    let (chunk, row) = window.chunk_mut(slot);
-    chunk.quality[row].merge(&other.quality[0]);
-    for at in 0..plan.presence_bits {
-        chunk.absent[row * plan.presence_bits + at] += other.absent[at];
+    let other = from.states(plan, 0);
+    let mut states = window.states_mut(plan, slot);
+    let mut quality = states.read().quality();
+    quality.merge(&other.quality());
+    let mut same_window = states.set_quality(&quality);
+    for bit in 0..plan.presence_bits {
+        states.add_absent(bit, other.absent(bit));
     }
-    for at in 0..plan.float_sums.len() {
-        let sum = other.float_sums[at];
-        let place = (row as u16, at as u16);
-        if !chunk.float_sums[row * plan.float_sums.len() + at].merge(sum) {
-            chunk.cold.entry(place).or_default().add_units(sum.units());
-        }
-        if let Some(cold) = other.cold.get(&(0, at as u16)) {
-            chunk.cold.entry(place).or_default().merge(cold);
-        }
+    for index in 0..plan.float_sums.len() {
+        let (hot, cold) = other.float_sum(index);
+        states.add_units(index, hot);
+        cold.into_iter().for_each(|wide| states.add_wide(index, wide));
     }
-    for at in 0..plan.float_ranges.len() {
-        chunk.float_ranges[row * plan.float_ranges.len() + at].merge(other.float_ranges[at]);
+    for index in 0..plan.float_ranges.len() {
+        let mut range = states.read().float_range(index);
+        range.merge(other.float_range(index));
+        states.set_float_range(index, range);
     }
-    for (at, (_, end)) in plan.float_ends.iter().enumerate() {
-        chunk.float_ends[row * plan.float_ends.len() + at].merge(*end, other.float_ends[at]);
+    for (index, (_, end)) in plan.float_ends.iter().enumerate() {
+        let mut state = states.read().float_end(index);
+        state.merge(*end, other.float_end(index));
+        same_window &= states.set_float_end(index, state);
     }
-    for at in 0..plan.int_sums.len() {
-        chunk.int_sums[row * plan.int_sums.len() + at].merge(other.int_sums[at]);
+    for index in 0..plan.int_sums.len() {
+        states.add_int_sum(index, other.int_sum(index));
     }
-    for at in 0..plan.int_ranges.len() {
-        chunk.int_ranges[row * plan.int_ranges.len() + at].merge(other.int_ranges[at]);
+    for index in 0..plan.int_ranges.len() {
+        let mut range = states.read().int_range(index);
+        range.merge(other.int_range(index));
+        states.set_int_range(index, range);
     }
-    for (at, (_, end)) in plan.int_ends.iter().enumerate() {
-        chunk.int_ends[row * plan.int_ends.len() + at].merge(*end, other.int_ends[at]);
+    for (index, (_, end)) in plan.int_ends.iter().enumerate() {
+        let mut state = states.read().int_end(index);
+        state.merge(*end, other.int_end(index));
+        same_window &= states.set_int_end(index, state);
     }
-    for (at, (_, end)) in plan.text_ends.iter().enumerate() {
-        if let Some(text) = other.text(at, *end) {
-            let time_ms = other.text_ends[at].time_ms;
-            chunk.add_text(row * plan.text_ends.len() + at, *end, time_ms, text);
-        }
+    for index in 0..plan.text_ends.len() {
+        let (time_ms, text) = other.text_end(index);
+        same_window &= states.add_text(index, time_ms, text);
     }
-    for at in 0..plan.flags.len() {
-        chunk.true_counts[row * plan.flags.len() + at] += other.true_counts[at];
+    for index in 0..plan.flags.len() {
+        states.add_true_count(index, other.true_count(index));
     }
-    for at in 0..plan.codes.len() {
-        chunk.codes[row * plan.codes.len() + at].merge(&other.codes[at]);
+    for index in 0..plan.codes.len() {
+        other.codes(index).for_each(|(code, count)| states.add_code(index, code, count));
     }
+    assert!(same_window, "both windows have one end and one size");
+}
+
+/// What a bad time is called wherever it stands.
+const OTHER_TIMES: &str = "times outside of the window";
+
+/// A float sum as it is encoded.
+enum Sum {
+    Units(FloatSum),
+    Wide(Box<WideSum>),
 }
 
 struct Reader<'a> {
@@ -392,8 +408,11 @@ impl<'a> Reader<'a> {
         Ok(quality)
     }
 
-    fn codes(&mut self, count_max: u32) -> Result<CodeCounts, PartialError> {
-        let mut counts = CodeCounts::default();
+    fn codes(
+        &mut self,
+        count_max: u32,
+        mut take: impl FnMut(u16, u32),
+    ) -> Result<(), PartialError> {
         let mut next = 0;
         for _ in 0..self.count(CODE_RANGE_MAX)? {
             let code = self.count(CODE_RANGE_MAX - 1)?;
@@ -402,9 +421,14 @@ impl<'a> Reader<'a> {
                 return self.fail("codes out of order or never counted");
             }
             next = code + 1;
-            counts.add(code as u16, count);
+            take(code as u16, count);
         }
-        Ok(counts)
+        Ok(())
+    }
+
+    /// Fails unless a state was of this window.
+    fn demand(&self, same_window: bool) -> Result<(), PartialError> {
+        if same_window { Ok(()) } else { self.fail(OTHER_TIMES) }
     }
 
     fn coverage(&mut self) -> Result<Coverage, PartialError> {
@@ -417,13 +441,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn float_sum(&mut self, hot: &mut FloatSum) -> Result<Option<WideSum>, PartialError> {
+    fn float_sum(&mut self) -> Result<Sum, PartialError> {
         match self.array::<1>()?[0] {
-            0 => {
-                *hot = FloatSum::from_units(self.i128()?);
-                Ok(None)
+            0 => Ok(Sum::Units(FloatSum::from_units(self.i128()?))),
+            1 => {
+                let wide = WideSum::from_bytes(&self.array()?);
+                // Equal contents have equal bytes: the short form where there is one.
+                match wide.to_units() {
+                    None => Ok(Sum::Wide(Box::new(wide))),
+                    Some(_) => self.fail("wide sum that has a short form"),
+                }
             }
-            1 => Ok(Some(WideSum::from_bytes(&self.array()?))),
             _ => self.fail("unknown kind of sum"),
         }
     }

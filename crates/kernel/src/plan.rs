@@ -8,6 +8,7 @@ use alloc::{sync::Arc, vec::Vec};
 use crate::{
     aggregate::first_last::End,
     schema::{Aggregate, Field, Schema, Slot, ValueType},
+    slots::layout::{Counts, RowLayout},
 };
 
 /// Where a column's value comes from; indices go into the plan's lists, `bit` is a presence bit.
@@ -38,6 +39,14 @@ pub(crate) struct CodeSlot {
     pub(crate) width: u32,
 }
 
+impl CodeSlot {
+    /// Returns a valid code as it is counted.
+    #[inline]
+    pub(crate) fn offset(&self, value: i64) -> Option<u16> {
+        value.checked_sub(self.low).and_then(|offset| u16::try_from(offset).ok())
+    }
+}
+
 /// The states of a device-window and the columns made of them.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -53,6 +62,7 @@ pub struct Plan {
     pub(crate) flags: Vec<u16>,
     pub(crate) codes: Vec<CodeSlot>,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) layout: RowLayout,
 }
 
 impl Plan {
@@ -72,6 +82,7 @@ impl Plan {
             flags: Vec::new(),
             codes: Vec::new(),
             outputs: Vec::new(),
+            layout: RowLayout::default(),
         };
         for (field, slot) in schema.fields().iter().zip(schema.slots()) {
             for aggregate in &field.aggregates {
@@ -79,6 +90,17 @@ impl Plan {
                 plan.outputs.push(output);
             }
         }
+        plan.layout = RowLayout::new(&Counts {
+            float_sums: &plan.float_sums,
+            int_sums: plan.int_sums.len(),
+            flags: plan.flags.len(),
+            codes: plan.codes.len(),
+            float_ranges: plan.float_ranges.len(),
+            int_ranges: plan.int_ranges.len(),
+            float_ends: plan.float_ends.len(),
+            int_ends: plan.int_ends.len(),
+            text_ends: plan.text_ends.len(),
+        });
         plan
     }
 

@@ -259,6 +259,18 @@ impl Schema {
     /// No key, not exactly one time, a name twice (also as a column), an aggregate that the type
     /// does not allow, a code without a small range, too many fields.
     pub fn new(fields: Vec<Field>) -> Result<Schema, SchemaError> {
+        Schema::with_times(fields, 1)
+    }
+
+    /// Checks the fields of messages whose event time is the time at which they were published.
+    ///
+    /// # Errors
+    /// As [`Schema::new`], but any field with the role of the time is one too many.
+    pub fn published(fields: Vec<Field>) -> Result<Schema, SchemaError> {
+        Schema::with_times(fields, 0)
+    }
+
+    fn with_times(fields: Vec<Field>, time_count: usize) -> Result<Schema, SchemaError> {
         let mut schema = Schema {
             slots: Vec::with_capacity(fields.len()),
             fields: Vec::new(),
@@ -277,8 +289,9 @@ impl Schema {
             schema.assign(field);
         }
         let times = schema.slots.iter().filter(|slot| **slot == Slot::Time).count();
-        if times != 1 {
-            let problem = alloc::format!("{times} fields with role \"time\", exactly one needed");
+        if times != time_count {
+            let needed = if time_count == 1 { "exactly one" } else { "none" };
+            let problem = alloc::format!("{times} fields with role \"time\", {needed} needed");
             return Err(SchemaError { field: "schema".into(), problem });
         }
         if schema.key_count == 0 {
@@ -326,6 +339,11 @@ impl Schema {
     /// Returns the columns of a row, in the order of the row's encoding.
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Returns whether messages have a field for the event time; else it is their publish time.
+    pub fn has_time(&self) -> bool {
+        self.slots.contains(&Slot::Time)
     }
 
     /// Returns how many parts the group key has.

@@ -4,15 +4,18 @@ use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
 use crate::{
-    aggregate::{majority, mean},
+    aggregate::{majority, mean, most_frequent::most_frequent},
     event::{Message, Position},
     key,
+    key_table::{KeyTable, SLOTS_MAX},
     plan::{Output, Plan},
     row::{Cell, RowBlock},
-    slots::{CHUNK_ROWS, Chunk},
+    slots::{
+        Chunk, Moment,
+        states::{Span, States, StatesMut},
+    },
     time::{COVERAGE_SLOTS, Timestamp, WindowGrid},
 };
 
@@ -34,7 +37,7 @@ pub struct Window {
     size_ms: i64,
     first_position: Position,
     message_count: u64,
-    table: HashTable<u32>,
+    table: KeyTable,
     /// What the keys in `table` were hashed with: the first hasher that came.
     hasher: Option<FixedState>,
     chunks: Vec<Chunk>,
@@ -51,7 +54,7 @@ impl Window {
             size_ms: grid.size_ms(),
             first_position,
             message_count: 0,
-            table: HashTable::new(),
+            table: KeyTable::default(),
             hasher: None,
             chunks: Vec::new(),
             device_count: 0,
@@ -102,10 +105,11 @@ impl Window {
         self.fold_at(plan, slot, event)
     }
 
-    /// Folds an event into the slot that [`find`](Window::find) gave for its key.
+    /// Folds an event into the slot that its key has; returns false if it is full.
     #[inline]
-    pub(crate) fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
-        if self.chunks[slot / CHUNK_ROWS].quality[slot % CHUNK_ROWS].record_count == u32::MAX {
+    fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
+        let (chunk, row) = Chunk::of_slot(slot);
+        if self.chunks[chunk].record_count(row) == u32::MAX {
             return false;
         }
         self.mark_changed(slot);
@@ -113,27 +117,63 @@ impl Window {
         // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
         let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
         let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
-        self.chunks[slot / CHUNK_ROWS].fold(plan, slot % CHUNK_ROWS, event, coverage_slot);
+        self.chunks[chunk].fold(plan, row, event, Moment { offset_ms, coverage_slot });
         self.message_count += 1;
         true
     }
 
-    /// Reads what folding into a slot will touch; see [`Chunk::touch`].
+    /// Folds an event in as [`fold`](Window::fold) does; looks at the slot first that
+    /// [`guess`](Window::guess) gave for its key.
     #[inline]
-    pub(crate) fn touch(&self, plan: &Plan, slot: usize) -> u64 {
-        self.chunks[slot / CHUNK_ROWS].touch(plan, slot % CHUNK_ROWS)
+    pub(crate) fn fold_guessed(
+        &mut self,
+        plan: &Plan,
+        hasher: &FixedState,
+        devices_max: usize,
+        event: &Message<'_>,
+        guess: Option<usize>,
+    ) -> bool {
+        match guess {
+            Some(slot) if self.key(slot) == event.key() => self.fold_at(plan, slot, event),
+            _ => self.fold(plan, hasher, devices_max, event),
+        }
+    }
+
+    /// Returns the hash of a key in this window.
+    #[inline]
+    pub(crate) fn hash(&self, hasher: &FixedState, key: &[u8]) -> u64 {
+        self.hasher.as_ref().unwrap_or(hasher).hash_one(key)
+    }
+
+    /// Fetches the place where a key's slot is looked up.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Returns a slot that a key of that hash may have, without a look at the key.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u64) -> Option<usize> {
+        self.table.find(hash, |_| true)
+    }
+
+    /// Fetches the states of a slot.
+    #[inline]
+    pub(crate) fn prefetch_states(&self, slot: usize) {
+        let (chunk, row) = Chunk::of_slot(slot);
+        self.chunks[chunk].prefetch(row);
+    }
+
+    /// Fetches the key and the texts of a slot, whose states should be there already.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, slot: usize) {
+        let (chunk, row) = Chunk::of_slot(slot);
+        self.chunks[chunk].prefetch_key(row);
     }
 
     /// Returns the slot of a key, if the window holds it. A key keeps its slot.
-    #[inline]
-    pub(crate) fn find(&self, hasher: &FixedState, key: &[u8]) -> Option<u32> {
-        self.find_hashed(self.hasher.as_ref().unwrap_or(hasher).hash_one(key), key)
-    }
-
-    #[inline]
-    fn find_hashed(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let is_key = |slot: &u32| self.key(*slot as usize) == key;
-        self.table.find(hash, is_key).copied()
+    pub(crate) fn find(&self, hasher: &FixedState, key: &[u8]) -> Option<usize> {
+        self.table.find(self.hash(hasher, key), |slot| self.key(slot) == key)
     }
 
     /// Returns the slot of a key, a new one if there is room.
@@ -144,23 +184,22 @@ impl Window {
         devices_max: usize,
         key: &[u8],
     ) -> Option<usize> {
-        let hasher = self.hasher.get_or_insert_with(|| hasher.clone()).clone();
-        let hash = hasher.hash_one(key);
-        let slot = match self.find_hashed(hash, key) {
-            Some(slot) => slot as usize,
-            None => {
-                if self.device_count >= devices_max {
-                    return None;
-                }
-                let chunks = &self.chunks;
-                let rehash = |slot: &u32| {
-                    let slot = *slot as usize;
-                    hasher.hash_one(chunks[slot / CHUNK_ROWS].key(slot % CHUNK_ROWS))
-                };
-                self.table.insert_unique(hash, self.device_count as u32, rehash);
-                self.add(plan, key)
-            }
-        };
+        let hash = self.hasher.get_or_insert_with(|| hasher.clone()).hash_one(key);
+        let known = self.table.find(hash, |slot| self.key(slot) == key);
+        if known.is_some() {
+            return known;
+        }
+        let slot = self.device_count;
+        if slot >= devices_max.min(SLOTS_MAX) {
+            return None;
+        }
+        let (chunk, _) = Chunk::of_slot(slot);
+        if chunk == self.chunks.len() {
+            self.chunks.push(Chunk::new(plan));
+        }
+        self.chunks[chunk].push_key(plan, key);
+        self.table.insert(hash, slot);
+        self.device_count += 1;
         Some(slot)
     }
 
@@ -170,16 +209,6 @@ impl Window {
             changed.resize(self.device_count.div_ceil(64), 0);
             changed[slot / 64] |= 1 << (slot % 64);
         }
-    }
-
-    fn add(&mut self, plan: &Plan, key: &[u8]) -> usize {
-        let slot = self.device_count;
-        if slot.is_multiple_of(CHUNK_ROWS) {
-            self.chunks.push(Chunk::new(plan));
-        }
-        self.chunks[slot / CHUNK_ROWS].push_key(key);
-        self.device_count += 1;
-        slot
     }
 
     /// Encodes the rows that changed since the last emission (all, the first time), in the order
@@ -211,18 +240,28 @@ impl Window {
         saturated_count
     }
 
+    #[inline]
     pub(crate) fn key(&self, slot: usize) -> &[u8] {
-        self.chunks[slot / CHUNK_ROWS].key(slot % CHUNK_ROWS)
+        let (chunk, row) = Chunk::of_slot(slot);
+        self.chunks[chunk].key(row)
     }
 
-    pub(crate) fn chunk(&self, slot: usize) -> (&Chunk, usize) {
-        (&self.chunks[slot / CHUNK_ROWS], slot % CHUNK_ROWS)
+    fn span(&self) -> Span {
+        // Whoever decodes a state may name a window that no event can have.
+        Span { start_ms: self.end_ms.saturating_sub(self.size_ms), size_ms: self.size_ms }
+    }
+
+    /// Returns the states of a slot.
+    pub(crate) fn states<'a>(&'a self, plan: &'a Plan, slot: usize) -> States<'a> {
+        let (chunk, row) = Chunk::of_slot(slot);
+        States { chunk: &self.chunks[chunk], plan, row, span: self.span() }
     }
 
     /// Returns the states of a slot, to be changed.
-    pub(crate) fn chunk_mut(&mut self, slot: usize) -> (&mut Chunk, usize) {
+    pub(crate) fn states_mut<'a>(&'a mut self, plan: &'a Plan, slot: usize) -> StatesMut<'a> {
         self.mark_changed(slot);
-        (&mut self.chunks[slot / CHUNK_ROWS], slot % CHUNK_ROWS)
+        let ((chunk, row), span) = (Chunk::of_slot(slot), self.span());
+        StatesMut { chunk: &mut self.chunks[chunk], plan, row, span }
     }
 
     pub(crate) fn count_messages(&mut self, count: u64) {
@@ -230,8 +269,8 @@ impl Window {
     }
 
     fn emit_row(&self, plan: &Plan, lineage: Lineage<'_>, slot: usize, out: &mut RowBlock) -> u64 {
-        let (chunk, row) = self.chunk(slot);
-        let quality = &chunk.quality[row];
+        let states = self.states(plan, slot);
+        let quality = states.quality();
         let start_ms = self.end_ms - self.size_ms;
         // Stores' seconds have no sign: with an offset, the first window of 1970 starts before 0.
         let seconds = |ms: i64| Cell::UInt(ms.max(0) as u64 / 1000);
@@ -242,9 +281,9 @@ impl Window {
             out.push(columns.next().expect("a column for each cell of the plan"), cell);
         };
         push(seconds(self.end_ms));
-        key::parts(chunk.key(row)).for_each(|part| push(Cell::Text(part)));
+        key::parts(states.key()).for_each(|part| push(Cell::Text(part)));
         for output in &plan.outputs {
-            let (cell, saturated) = cell(chunk, plan, row, *output);
+            let (cell, saturated) = cell(&states, *output);
             saturated_count += u64::from(saturated);
             push(cell);
         }
@@ -265,63 +304,51 @@ impl Window {
 }
 
 /// Returns the cell of an output and whether it had to be saturated.
-fn cell<'a>(chunk: &'a Chunk, plan: &Plan, row: usize, output: Output) -> (Cell<'a>, bool) {
-    let count =
-        |bit: usize| chunk.quality[row].record_count - chunk.absent[row * plan.presence_bits + bit];
-    let float_sum = |sum: usize| {
-        let cold = chunk.cold.get(&(row as u16, sum as u16)).map(|cold| &**cold);
-        (chunk.float_sums[row * plan.float_sums.len() + sum], cold)
-    };
-    let int_sum = |sum: usize| chunk.int_sums[row * plan.int_sums.len() + sum];
-    let float_range = |range: usize| chunk.float_ranges[row * plan.float_ranges.len() + range];
-    let int_range = |range: usize| chunk.int_ranges[row * plan.int_ranges.len() + range];
-    let int_end =
-        |end: usize| chunk.int_ends[row * plan.int_ends.len() + end].get(plan.int_ends[end].1);
+fn cell<'a>(states: &States<'a>, output: Output) -> (Cell<'a>, bool) {
     let float = |value: Option<f64>| (value.map_or(Cell::Null, Cell::Float), false);
     let int = |value: Option<i64>| (value.map_or(Cell::Null, Cell::Int), false);
     let flag = |value: Option<bool>| (value.map_or(Cell::Null, |v| Cell::UInt(v.into())), false);
+    let has = |bit: usize| states.present(bit) > 0;
+    let int_end = |end: usize| states.int_end(end).get(states.plan.int_ends[end].1);
     match output {
         Output::FloatMean { sum, bit } => {
-            let (sum, cold) = float_sum(sum);
-            mean::of_floats(sum, cold, count(bit))
+            let (sum, cold) = states.float_sum(sum);
+            mean::of_floats(sum, cold, states.present(bit))
                 .map_or((Cell::Null, false), |mean| (Cell::Float(mean.value), mean.saturated))
         }
-        Output::FloatTotal { sum, bit } if count(bit) > 0 => {
-            let (sum, cold) = float_sum(sum);
+        Output::FloatTotal { sum, bit } if has(bit) => {
+            let (sum, cold) = states.float_sum(sum);
             let sum = sum.round(cold);
             (Cell::Float(sum.value), sum.saturated)
         }
-        Output::FloatMin { range, bit } => float((count(bit) > 0).then(|| float_range(range).min)),
-        Output::FloatMax { range, bit } => float((count(bit) > 0).then(|| float_range(range).max)),
-        Output::FloatEnd { end } => {
-            let state = chunk.float_ends[row * plan.float_ends.len() + end];
-            float(state.get(plan.float_ends[end].1))
+        Output::FloatMin { range, bit } => float(has(bit).then(|| states.float_range(range).min)),
+        Output::FloatMax { range, bit } => float(has(bit).then(|| states.float_range(range).max)),
+        Output::FloatEnd { end } => float(states.float_end(end).get(states.plan.float_ends[end].1)),
+        Output::IntMean { sum, bit } => {
+            float(mean::of_ints(states.int_sum(sum), states.present(bit)))
         }
-        Output::IntMean { sum, bit } => float(mean::of_ints(int_sum(sum), count(bit))),
-        Output::IntTotal { sum, bit } if count(bit) > 0 => {
-            let (sum, saturated) = int_sum(sum).saturate();
+        Output::IntTotal { sum, bit } if has(bit) => {
+            let (sum, saturated) = states.int_sum(sum).saturate();
             (Cell::Int(sum), saturated)
         }
         Output::FloatTotal { .. } | Output::IntTotal { .. } => (Cell::Null, false),
-        Output::IntMin { range, bit } => int((count(bit) > 0).then(|| int_range(range).min)),
-        Output::IntMax { range, bit } => int((count(bit) > 0).then(|| int_range(range).max)),
+        Output::IntMin { range, bit } => int(has(bit).then(|| states.int_range(range).min)),
+        Output::IntMax { range, bit } => int(has(bit).then(|| states.int_range(range).max)),
         Output::IntEnd { end } => int(int_end(end)),
         Output::BoolEnd { end } => flag(int_end(end).map(|value| value != 0)),
         Output::TextEnd { end } => {
-            let text = chunk.text(row * plan.text_ends.len() + end, plan.text_ends[end].1);
-            let cell = text.map_or(Cell::Null, |text| {
-                Cell::Text(core::str::from_utf8(text).expect("decoding checks UTF-8"))
-            });
-            (cell, false)
+            let (time_ms, text) = states.text_end(end);
+            let is_there = time_ms != states.plan.text_ends[end].1.farthest();
+            let text = is_there.then(|| core::str::from_utf8(text).expect("decoding checks UTF-8"));
+            (text.map_or(Cell::Null, Cell::Text), false)
         }
-        Output::Count { bit } => (Cell::UInt(count(bit).into()), false),
+        Output::Count { bit } => (Cell::UInt(states.present(bit).into()), false),
         Output::Majority { flag: index, bit } => {
-            let true_count = chunk.true_counts[row * plan.flags.len() + index];
-            flag(majority::of(true_count, count(bit)))
+            flag(majority::of(states.true_count(index), states.present(bit)))
         }
         Output::MostFrequent { code } => {
-            let counts = &chunk.codes[row * plan.codes.len() + code];
-            int(counts.most_frequent().map(|c| plan.codes[code].low + i64::from(c)))
+            let low = states.plan.codes[code].low;
+            int(most_frequent(states.codes(code)).map(|code| low + i64::from(code)))
         }
     }
 }

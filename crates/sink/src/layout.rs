@@ -134,9 +134,11 @@ pub fn record_columns() -> Vec<Column> {
         columns.push(Column::new(&format!("{position}_offset"), UInt64, true));
         columns.push(Column::new(&format!("{position}_index"), UInt32, true));
     }
-    for name in ["messages", "aggregated", "open", "late", "rejected"] {
+    for name in ["messages", "aggregated", "open", "late", "rejected", "lost"] {
         columns.push(Column::new(name, UInt64, false));
     }
+    columns.push(Column::new("birth_ordinal", UInt64, false));
+    columns.push(Column::new("birth_generation", UInt32, false));
     columns
 }
 
@@ -166,9 +168,11 @@ pub(crate) fn record_values(record: &CommitRecord) -> Vec<Value> {
         values.extend([segment, offset, index]);
     }
     let ledger = record.ledger;
-    for count in [ledger.messages, ledger.aggregated, ledger.open, ledger.late, ledger.rejected] {
+    let Ledger { messages, aggregated, open, late, rejected, lost } = ledger;
+    for count in [messages, aggregated, open, late, rejected, lost, record.birth_ordinal] {
         values.push(Value::UInt(count));
     }
+    values.push(Value::UInt(record.birth_generation.into()));
     values
 }
 
@@ -187,7 +191,7 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
             "{lane} has a commit record of format {format}, this program knows {RECORD_FORMAT}"
         ));
     }
-    Ok(CommitRecord {
+    let mut record = CommitRecord {
         lane,
         id,
         generation: values.small()?,
@@ -204,8 +208,14 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
             open: values.unsigned()?,
             late: values.unsigned()?,
             rejected: values.unsigned()?,
+            lost: values.unsigned()?,
         },
-    })
+        birth_ordinal: 0,
+        birth_generation: 0,
+    };
+    record.birth_ordinal = values.unsigned()?;
+    record.birth_generation = values.small()?;
+    Ok(record)
 }
 
 struct Stored {

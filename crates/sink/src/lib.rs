@@ -15,7 +15,7 @@ mod time_text;
 pub mod value;
 
 pub use clickhouse::{ClickHouseConfig, ClickHouseReader, ClickHouseStore};
-pub use embedded::{EmbeddedConfig, EmbeddedReader, EmbeddedStore};
+pub use embedded::{EmbeddedConfig, EmbeddedLock, EmbeddedReader, EmbeddedStore};
 pub use error::{Domain, SinkError};
 pub use read::{LetterQuery, PartitionTotals, RowQuery, StoreReader, Table};
 pub use stdout::StdoutStore;

@@ -112,15 +112,17 @@ pub struct Table {
 }
 
 /// What is stored of one partition, to be held against its ledger:
-/// `messages = record_count_closed + open + late + rejected`.
+/// `messages = record_count_closed + open + late + rejected + lost`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionTotals {
     /// The partition.
     pub partition: String,
     /// Its newest record; `None` if there are rows but no record.
     pub record: Option<CommitRecord>,
-    /// All rows.
+    /// All rows but those of forgotten commits.
     pub row_count: u64,
+    /// Rows that were written before a reset and not replaced since.
+    pub rows_of_forgotten_commits: u64,
     /// Rows of windows that the record calls closed.
     pub row_count_closed: u64,
     /// Messages in rows of closed windows.
@@ -128,13 +130,13 @@ pub struct PartitionTotals {
     /// Messages in rows of windows that are open: early emissions, or rows whose record was never
     /// written. At most the ledger's `open` plus what came after the record.
     pub record_count_open: u64,
-    /// Late letters of the record's generation, up to its ordinal.
+    /// Late letters since the record's counting began, up to its ordinal.
     pub late: u64,
-    /// Other letters of the record's generation, up to its ordinal.
+    /// Other letters since then, up to its ordinal.
     pub rejected: u64,
     /// The letters counted in `late` and `rejected`, by reason.
     pub letters_by_reason: Vec<(String, u64)>,
-    /// Letters up to the ordinal that an earlier generation wrote and this one did not replace.
+    /// Letters up to the ordinal that were written before a reset and not replaced since.
     pub letters_of_earlier_generations: u64,
     /// Row keys that readers see more than once.
     pub duplicate_row_keys: u64,

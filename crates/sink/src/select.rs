@@ -297,8 +297,11 @@ fn count_rows<S: Select>(
         dialect.text(&totals.partition),
     );
     let closed_until = totals.record.as_ref().map_or(i64::MIN, |record| record.closed_until_ms);
+    // Rows of forgotten commits are not in the ledger.
+    let first_revision = first_revision(totals.record.as_ref());
+    let counted = format!("{of_lane} AND {} >= {first_revision}", dialect.quote("revision"));
     let closed = format!(
-        "{of_lane} AND {} <= {} AND {closed_until} >= 0",
+        "{counted} AND {} <= {} AND {closed_until} >= 0",
         dialect.quote("time"),
         dialect.seconds(closed_until.div_euclid(1000)),
     );
@@ -308,10 +311,18 @@ fn count_rows<S: Select>(
         dialect.unsigned(&format!("sum({})", dialect.quote("record_count"))),
     );
     let [rows, messages] =
-        numbers(store, &format!("SELECT {counts} FROM {table} WHERE {of_lane}"))?;
+        numbers(store, &format!("SELECT {counts} FROM {table} WHERE {counted}"))?;
     let [closed_rows, closed_messages] =
         numbers(store, &format!("SELECT {counts} FROM {table} WHERE {closed}"))?;
     totals.row_count = rows;
+    [totals.rows_of_forgotten_commits] = numbers(
+        store,
+        &format!(
+            "SELECT {} FROM {table} WHERE {of_lane} AND {} < {first_revision}",
+            dialect.unsigned("count(*)"),
+            dialect.quote("revision"),
+        ),
+    )?;
     totals.row_count_closed = closed_rows;
     totals.record_count_closed = closed_messages;
     totals.record_count_open = messages.saturating_sub(closed_messages);
@@ -351,6 +362,11 @@ fn count_rows<S: Select>(
     Ok(())
 }
 
+/// Returns the lowest revision that the ledger of a record counts.
+fn first_revision(record: Option<&CommitRecord>) -> u64 {
+    record.map_or(0, |record| u64::from(record.birth_generation) << ORDINAL_BITS)
+}
+
 fn count_letters<S: Select>(
     store: &mut S,
     pipeline: &str,
@@ -358,7 +374,7 @@ fn count_letters<S: Select>(
 ) -> Result<(), SinkError> {
     let Some(record) = &totals.record else { return Ok(()) };
     let dialect = store.dialect();
-    let first_revision = u64::from(record.generation) << ORDINAL_BITS;
+    let first_revision = first_revision(Some(record));
     let sql = format!(
         "SELECT {reason}, {older} AS older, {count} FROM {table} \
          WHERE {pipeline_name} = {pipeline} AND {partition_name} = {partition} \

@@ -15,6 +15,8 @@ usage: clickhouse-modern.sh up|down|kill|status|url|fetch [options]
 
 options
   --http PORT      HTTP port            (default 28123)
+  --https PORT     HTTPS port, with the certificate in --tls
+  --tls DIR        holds server.pem and server.key (made by ../certificates.sh)
   --state DIR      data, log, pid       (default ${TMPDIR:-/tmp}/clickhouse-modern-PORT)
   --cache DIR      Python environment   (default ${XDG_CACHE_HOME:-~/.cache}/svc-clickhouse-modern-26.9)
   --wait SECONDS   readiness timeout    (default 60)
@@ -29,6 +31,7 @@ want=26.9; http=28123; state=""; cache="${XDG_CACHE_HOME:-$HOME/.cache}/svc-clic
 cmd="$1"; shift
 while [ $# -gt 0 ]; do
   case "$1" in
+    --https) extra+=(--https-port "$2"); shift 2;; --tls) extra+=(--tls "$2"); shift 2;;
     --http) http="$2"; shift 2;; --state) state="$2"; shift 2;; --cache) cache="$2"; shift 2;;
     --wait) wait_s="$2"; shift 2;; --wipe) wipe=1; shift;; --verbose) extra+=(--verbose); shift;;
     -h|--help) usage; exit 0;; *) echo "clickhouse-modern.sh: unknown option $1" >&2; usage >&2; exit 2;;
@@ -79,7 +82,7 @@ case "$cmd" in
     echo $! > "$state/pid"
     deadline=$(( $(date +%s) + wait_s ))
     until answers; do
-      if ! live_pid >/dev/null; then echo "clickhouse-modern.sh: it ended at once:" >&2; tail -5 "$state/log" >&2; exit 1; fi
+      if ! kill -0 "$(cat "$state/pid")" 2>/dev/null; then echo "clickhouse-modern.sh: it ended at once:" >&2; tail -5 "$state/log" >&2; exit 1; fi
       [ "$(date +%s)" -lt "$deadline" ] || { echo "clickhouse-modern.sh: not ready after ${wait_s}s" >&2; tail -5 "$state/log" >&2; exit 1; }
       sleep 0.1
     done

@@ -25,6 +25,11 @@ options
   --replica NAME     value of the {replica} macro     (default r1); a second server of the same cluster: give other
                      ports, another --state, another --replica, and --join-zk with the first one's --zk port
   --join-zk PORT     use a ZooKeeper that already runs on 127.0.0.1:PORT
+  --shard NAME       value of the {shard} macro       (default 01)
+  --cluster SPEC     a cluster for Distributed and ON CLUSTER: NAME=PORT,PORT;PORT,.. the native ports of the replicas
+                     of each shard (may be given several times)
+  --https PORT       HTTPS port, with the certificate in --tls
+  --tls DIR          holds server.pem and server.key (made by ../certificates.sh)
   --wait SECONDS     how long to wait for readiness   (default 30)
   --wipe             with down: delete the state directory; with up: start from an empty one
 
@@ -35,7 +40,7 @@ U
 
 here="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 http=18123; tcp=19000; inter=19009; zkport=12181; state=""; cache="${XDG_CACHE_HOME:-$HOME/.cache}/svc-clickhouse-18.16"
-zk=0; joinzk=""; replica=r1; wait_s=30; wipe=0
+zk=0; joinzk=""; replica=r1; wait_s=30; wipe=0; shard=01; https=""; tls=""; clusters=()
 [ $# -ge 1 ] || { usage; exit 2; }
 cmd="$1"; shift
 while [ $# -gt 0 ]; do
@@ -43,6 +48,8 @@ while [ $# -gt 0 ]; do
     --http) http="$2"; shift 2;; --tcp) tcp="$2"; shift 2;; --interserver) inter="$2"; shift 2;;
     --state) state="$2"; shift 2;; --cache) cache="$2"; shift 2;;
     --zookeeper) zk=1; shift;; --zk) zkport="$2"; shift 2;; --join-zk) joinzk="$2"; shift 2;;
+    --shard) shard="$2"; shift 2;; --cluster) clusters+=("$2"); shift 2;;
+    --https) https="$2"; shift 2;; --tls) tls="$2"; shift 2;;
     --replica) replica="$2"; shift 2;; --wait) wait_s="$2"; shift 2;; --wipe) wipe=1; shift;;
     -h|--help) usage; exit 0;; --) shift; break;;
     *) echo "clickhouse.sh: unknown option $1" >&2; usage >&2; exit 2;;
@@ -105,7 +112,21 @@ up() {
   local zkxml=""
   if [ $zk = 1 ]; then "$here/zookeeper.sh" up --port "$zkport" --state "$state/zookeeper" >&2; joinzk="$zkport"; fi
   [ -n "$joinzk" ] && zkxml="<zookeeper><node><host>127.0.0.1</host><port>$joinzk</port></node><session_timeout_ms>10000</session_timeout_ms></zookeeper>"
-  sed -e "s|@STATE@|$state|g" -e "s|@HTTP@|$http|g" -e "s|@TCP@|$tcp|g" -e "s|@INTER@|$inter|g" \
+  local httpsxml="" clusterxml="" spec part port
+  if [ -n "$https" ]; then
+    httpsxml="<https_port>$https</https_port><openSSL><server><certificateFile>$tls/server.pem</certificateFile>"
+    httpsxml+="<privateKeyFile>$tls/server.key</privateKeyFile><verificationMode>none</verificationMode></server></openSSL>"
+  fi
+  for spec in "${clusters[@]}"; do
+    clusterxml+="<${spec%%=*}>"
+    for part in $(tr ';' ' ' <<<"${spec#*=}"); do
+      clusterxml+="<shard><internal_replication>true</internal_replication>"
+      for port in $(tr ',' ' ' <<<"$part"); do clusterxml+="<replica><host>127.0.0.1</host><port>$port</port></replica>"; done
+      clusterxml+="</shard>"
+    done
+    clusterxml+="</${spec%%=*}>"
+  done
+  sed -e "s|@SHARD@|$shard|g" -e "s|@HTTPS@|$httpsxml|" -e "s|@CLUSTERS@|$clusterxml|" -e "s|@STATE@|$state|g" -e "s|@HTTP@|$http|g" -e "s|@TCP@|$tcp|g" -e "s|@INTER@|$inter|g" \
       -e "s|@REPLICA@|$replica|g" -e "s|@ZOOKEEPER@|$zkxml|" "$here/config.xml.in" > "$state/config.xml"
   cp "$here/users.xml" "$state/users.xml"
   LD_LIBRARY_PATH="$(lib_path)" TZ=UTC setsid nohup "$cache/root/usr/sbin/clickhouse-server" \
@@ -113,7 +134,8 @@ up() {
   echo $! > "$state/pid"
   local deadline=$(( $(date +%s) + wait_s ))
   until answers; do
-    if ! live_pid >/dev/null; then echo "clickhouse.sh: the server ended at once:" >&2; tail -5 "$state"/log/* >&2; return 1; fi
+    # just forked, it does not have its own command line yet
+    if ! kill -0 "$(cat "$state/pid")" 2>/dev/null; then echo "clickhouse.sh: the server ended at once:" >&2; tail -5 "$state"/log/* >&2; return 1; fi
     [ "$(date +%s)" -lt "$deadline" ] || { echo "clickhouse.sh: not ready after ${wait_s}s" >&2; tail -5 "$state"/log/* >&2; return 1; }
     sleep 0.1
   done

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use tidemill_sink::clickhouse::{Dialect, ddl};
+use tidemill_sink::clickhouse::{Dialect, TableEngine, ddl};
 
 use super::{Failure, run};
 use crate::config::Sink;
@@ -15,6 +15,20 @@ pub(super) struct Arguments {
     /// For which servers; `run` asks the server itself.
     #[arg(long, value_enum, default_value_t = DialectName::Modern)]
     dialect: DialectName,
+    /// Whether the tables are on one server or on a cluster [default: as configured].
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+    /// The cluster's name in the servers' `remote_servers` [default: as configured].
+    #[arg(long)]
+    cluster: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    /// On one server: ReplacingMergeTree.
+    Plain,
+    /// ReplicatedReplacingMergeTree, and a Distributed table that shards rows by device.
+    Replicated,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -36,10 +50,30 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         DialectName::Legacy => Dialect::Legacy,
     };
     let keys: Vec<String> = config.key_columns().into_iter().map(str::to_owned).collect();
-    let statements =
-        ddl(dialect, &sink.table, config.schema.columns(), &keys).map_err(Failure::usage)?;
+    let engine = engine(arguments, &sink.engine)?;
+    let statements = ddl(dialect, &engine, &sink.table, config.schema.columns(), &keys)
+        .map_err(Failure::usage)?;
     for statement in statements {
         super::print(&format!("{statement};\n\n"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the engine of the options, else the configured one.
+fn engine(arguments: &Arguments, configured: &TableEngine) -> Result<TableEngine, Failure> {
+    let cluster = arguments.cluster.as_deref().or(configured.cluster());
+    let is_replicated = match arguments.engine {
+        Some(engine) => engine == EngineName::Replicated,
+        None => cluster.is_some(),
+    };
+    match cluster {
+        Some(cluster) if is_replicated => Ok(TableEngine::Replicated { cluster: cluster.into() }),
+        None if is_replicated => {
+            Err(Failure::usage("--engine replicated needs --cluster with the cluster's name"))
+        }
+        _ if arguments.cluster.is_some() => {
+            Err(Failure::usage("--cluster is for --engine replicated"))
+        }
+        _ => Ok(TableEngine::Plain),
+    }
 }

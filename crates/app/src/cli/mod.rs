@@ -1,13 +1,15 @@
 //! The commands. Each file here is one command: it reads its arguments, calls the library, prints.
-//!
-//! Exit status: 0 done; 1 it failed, or `verify` found a difference; 2 wrong usage or
-//! configuration, or `verify` could not check.
+//! How they end is listed in `exit.rs`.
 
 mod check;
+mod completions;
 mod ddl;
 mod demo;
+mod examples;
 mod generate;
+mod man;
 mod query;
+mod reset;
 mod run;
 mod verify;
 
@@ -15,10 +17,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::{
+    exit::{self, FAILED, USAGE},
+    logging::{self, LogFormat},
+    version,
+};
+
 /// Roll-up engine for sensor fleets: device messages in, exact device-minutes out.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, about, max_term_width = 100)]
+#[command(name = "tidemill", version = version::line(), about, max_term_width = 100)]
+#[command(after_help = after_help(), arg_required_else_help = true)]
 pub struct Cli {
+    /// How log lines look on standard error: text, or json (an object per line).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(value_name = "FORMAT", hide_possible_values = true)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -26,23 +39,44 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a pipeline until it is stopped or its input ends.
+    #[command(after_help = examples::RUN)]
     Run(run::Arguments),
     /// Run the sensor job on generated messages into an embedded store, and show what came of it.
+    #[command(after_help = examples::DEMO)]
     Demo(demo::Arguments),
     /// Check a configuration and print what is wrong, with file, line, key and remedy.
+    #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
     /// Write sensor messages to a file, to standard output or to Pulsar.
+    #[command(after_help = examples::GENERATE)]
     Generate(generate::Arguments),
     /// Print the statements that make the tables of a configuration in ClickHouse.
+    #[command(after_help = examples::DDL)]
     Ddl(ddl::Arguments),
     /// Print stored rows or dead letters as a table.
+    #[command(after_help = examples::QUERY)]
     Query(query::Arguments),
+    /// Forget what a pipeline has committed, or accept that messages are gone.
+    Reset(reset::Arguments),
     /// Prove that every message is accounted for.
+    #[command(after_help = examples::VERIFY)]
     Verify(verify::Arguments),
+    /// Print the completion script of a shell.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for every command.
+    #[command(after_help = examples::MAN)]
+    Man(man::Arguments),
 }
 
-/// The command could not begin: wrong usage or configuration, or nothing to check.
-const USAGE: u8 = 2;
+fn after_help() -> String {
+    format!(
+        "{}\nTIDEMILL_LOG sets what is logged: error, warn, info, debug, trace, off, or by \
+         module.\n\
+         Documents: docs/tutorial.md to begin with, docs/operations.md to run it.",
+        exit::help()
+    )
+}
 
 /// Why a command ended badly.
 #[derive(Debug)]
@@ -54,7 +88,7 @@ pub struct Failure {
 impl Failure {
     /// The command failed.
     fn failed(text: impl ToString) -> Failure {
-        Failure { status: 1, text: text.to_string() }
+        Failure { status: FAILED, text: text.to_string() }
     }
 
     /// Wrong usage or configuration.
@@ -64,6 +98,11 @@ impl Failure {
 }
 
 impl Cli {
+    /// Returns how log lines look.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
     /// Returns the log level unless `TIDEMILL_LOG` says otherwise: only a pipeline tells how it is
     /// doing, the answers of other commands stand alone.
     pub fn log_level(&self) -> &'static str {
@@ -82,12 +121,15 @@ impl Cli {
             Command::Generate(arguments) => generate::execute(&arguments),
             Command::Ddl(arguments) => ddl::execute(&arguments),
             Command::Query(arguments) => query::execute(&arguments),
+            Command::Reset(arguments) => reset::execute(&arguments),
             Command::Verify(arguments) => verify::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
+            Command::Man(arguments) => man::execute(&arguments),
         };
         match outcome {
             Ok(status) => status,
             Err(failure) => {
-                eprintln!("tidemill: {}", failure.text);
+                logging::tell(&failure.text);
                 ExitCode::from(failure.status)
             }
         }
@@ -99,3 +141,6 @@ fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,11 @@ use tidemill_engine::record::CommitRecord;
 use tidemill_pulsar::{Client, ConsumerConfig, ConsumerEvent, Position, StartAt};
 use tidemill_sink::PartitionTotals;
 
-use super::{Failure, USAGE, run};
+use super::{Failure, run};
 use crate::{
     assemble::{open_reader, pulsar_client},
     config::{Config, PulsarSource, Source},
+    exit::USAGE,
     ledger_check::{Finding, check},
     table::render,
 };
@@ -93,6 +94,17 @@ pub(super) fn report(config: &Config, totals: &[PartitionTotals], findings: &[Fi
         })
         .collect();
     let mut text = render(&header.map(str::to_owned), &rows);
+    for totals in totals {
+        let (partition, record) = (&totals.partition, totals.record.as_ref());
+        let lost = record.map_or(0, |record| record.ledger.lost);
+        if lost > 0 {
+            text.push_str(&format!("partition {partition}: + {lost} accepted as lost\n"));
+        }
+        if totals.rows_of_forgotten_commits > 0 {
+            let count = totals.rows_of_forgotten_commits;
+            text.push_str(&format!("partition {partition}: {count} rows from before a reset\n"));
+        }
+    }
     for finding in findings {
         for line in &finding.differences {
             text.push_str(&format!("partition {}: DIFFERENCE: {line}\n", finding.partition));
@@ -114,6 +126,10 @@ fn count_at_broker(source: &PulsarSource, record: &CommitRecord) -> Result<u64, 
     let Some((birth, processed)) = record.birth.zip(record.processed) else {
         return Ok(record.ordinal);
     };
+    if processed < birth {
+        // Reset, and nothing was processed since.
+        return Ok(record.ordinal);
+    }
     let topic = source.topics.topic_of_lane(&record.lane.partition)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,7 +140,8 @@ fn count_at_broker(source: &PulsarSource, record: &CommitRecord) -> Result<u64, 
         let first = Position { ledger_id: birth.segment, entry_id: birth.offset };
         let start = StartAt::Position(first);
         let mut reader = client.subscribe(ConsumerConfig::reader(topic, "tidemill-verify", start));
-        let (mut count, mut last) = (0, None);
+        // What was counted before an accepted loss is not there to be counted again.
+        let (mut count, mut last) = (record.birth_ordinal, None);
         let end = Position { ledger_id: processed.segment, entry_id: processed.offset };
         loop {
             let event = tokio::time::timeout(SILENCE_MAX, reader.next()).await;
@@ -141,11 +158,15 @@ fn count_at_broker(source: &PulsarSource, record: &CommitRecord) -> Result<u64, 
                             entry.position
                         ));
                     }
+                    if last.is_none() && entry.message_count < birth.index {
+                        return Err(format!("entry {first:?} has another content than it had"));
+                    }
+                    let before = if last.is_none() { birth.index } else { 0 };
                     last = Some(entry.position);
                     if entry.position < end {
-                        count += u64::from(entry.message_count);
+                        count += u64::from(entry.message_count - before);
                     } else if entry.position == end {
-                        return Ok(count + u64::from(processed.index) + 1);
+                        return Ok(count + u64::from(processed.index - before) + 1);
                     } else {
                         return Err(format!("the processed entry {end:?} is gone"));
                     }

@@ -241,7 +241,7 @@ const WINDOW: &[Key] = &[
         "events further ahead of their publish time are dead letters",
     ),
     key("idle_timeout", Duration(100, 7 * DAY), Is("10s"), "then open windows are written as is"),
-    key("time", Choice(&["event"]), Is("event"), "which time decides the window"),
+    key("time", Choice(&["event", "publish"]), Is("event"), "which time decides the window"),
 ];
 
 const EMBEDDED: &[Key] = &[
@@ -255,12 +255,20 @@ const CLICKHOUSE: &[Key] = &[
     key("table", Text, Required, "the table readers use: database.table"),
     key("user", Text, Absent, "default: the server's default user"),
     key("password", Secret, Absent, "password: ${NAME} or file:/path"),
+    key("ca_file", Text, Absent, "PEM file of the CA of an https url; default: the system's roots"),
+    key(
+        "engine",
+        Choice(&["plain", "replicated"]),
+        Is("plain"),
+        "tables of one server, or replicated ones of a cluster with rows sharded by device",
+    ),
+    key("cluster", Text, Absent, "the cluster of engine \"replicated\", as in remote_servers"),
     key("create", Bool, Is("true"), "make missing tables and views; alters nothing"),
     key("connect_timeout", Duration(10, HOUR), Is("5s"), "how long connecting may take"),
     key("insert_timeout", Duration(10, HOUR), Is("60s"), "how long one insert may take"),
     key("query_timeout", Duration(10, HOUR), Is("60s"), "how long any other statement may take"),
     key("piece_bytes_max", Size(KIB, GIB), Is("32MiB"), "largest insert before compression"),
-    key("insert_quorum", Int(1, 1_000), Absent, "replicas that must have an insert"),
+    key("insert_quorum", Int(1, 1_000), Absent, "replicas that must have an insert; replicated: 2"),
 ];
 
 const HTTP: &[Key] = &[

@@ -215,8 +215,8 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
     reader.check_names("", root);
     let pipeline = read_pipeline(&reader.section(root, "pipeline"));
     let source = source::read(reader, root);
-    let schema = schema::read(reader, root);
     let window = read_window(&reader.section(root, "window"));
+    let schema = schema::read(reader, root, window.map_or(TimeMode::Event, |window| window.time));
     let sink = sink::read(reader, root, &pipeline.name);
     let http = read_http(&reader.section(root, "http"));
     let limits = read_limits(&reader.section(root, "limits"));
@@ -255,9 +255,12 @@ fn read_window(section: &Section<'_>) -> Option<Window> {
     let (size, offset) = (length("size"), length("offset"));
     let max_out_of_orderness = length("max_out_of_orderness");
     let allowed_lateness = length("allowed_lateness");
-    // Both have one value so far; reading them notes any other.
+    // It has one value so far; reading it notes any other.
     section.choice("late");
-    section.choice("time");
+    let time = match section.choice("time") {
+        Some("publish") => TimeMode::Publish,
+        _ => TimeMode::Event,
+    };
     let max_future_skew = length("max_future_skew");
     let idle_timeout = section.duration("idle_timeout");
     if section.reader.error_count() > errors_before {
@@ -282,7 +285,7 @@ fn read_window(section: &Section<'_>) -> Option<Window> {
         late: Late::DeadLetter,
         max_future_skew,
         idle_timeout,
-        time: TimeMode::Event,
+        time,
     })
 }
 

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     error::Problem,
     reader::{Reader, Section, describe, number, quote, show, unknown_word, whole},
+    sections::TimeMode,
 };
 
 /// The presets: name and text.
@@ -32,7 +33,11 @@ struct Placed {
 }
 
 /// Returns the schema; `None` and noted problems if there is none.
-pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Schema> {
+pub(super) fn read<'a>(
+    reader: &'a Reader<'a>,
+    root: &'a DeTable<'a>,
+    time: TimeMode,
+) -> Option<Schema> {
     let errors_before = reader.error_count();
     let section = reader.section(root, "schema");
     let mut fields = Vec::new();
@@ -62,7 +67,26 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<
             None => fields.push(placed),
         }
     }
-    build(reader, section.line, fields)
+    if time == TimeMode::Publish {
+        leave_time_out(reader, &mut fields);
+    }
+    build(reader, section.line, fields, time)
+}
+
+/// Where the publish time counts, a preset's field for the time is not read; one that the user
+/// wrote says the opposite.
+fn leave_time_out(reader: &Reader<'_>, fields: &mut Vec<Placed>) {
+    fields.retain(|placed| {
+        let is_time = placed.field.role == Role::Time;
+        if let Some(line) = placed.line.filter(|_| is_time) {
+            let text = format!(
+                "field \"{}\": role \"time\" contradicts window.time = \"publish\"",
+                placed.field.name
+            );
+            reader.fail(line, "", Problem::new(text, "remove one of them"));
+        }
+        !is_time
+    });
 }
 
 fn preset_fields(name: &str) -> Option<Vec<Placed>> {
@@ -310,12 +334,21 @@ fn words(value: &DeValue<'_>) -> Result<Vec<(String, i64)>, Problem> {
 }
 
 /// Makes the schema, and notes what the kernel refuses at the line of the field.
-fn build(reader: &Reader<'_>, schema_line: usize, mut fields: Vec<Placed>) -> Option<Schema> {
+fn build(
+    reader: &Reader<'_>,
+    schema_line: usize,
+    mut fields: Vec<Placed>,
+    time: TimeMode,
+) -> Option<Schema> {
+    let check = match time {
+        TimeMode::Event => Schema::new,
+        TimeMode::Publish => Schema::published,
+    };
     let errors_before = reader.error_count();
     note_like_columns(reader, schema_line, &fields);
     loop {
         let candidates = fields.iter().map(|placed| placed.field.clone()).collect();
-        let error = match Schema::new(candidates) {
+        let error = match check(candidates) {
             Ok(schema) => return (reader.error_count() == errors_before).then_some(schema),
             Err(error) => error,
         };

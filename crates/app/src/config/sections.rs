@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tidemill_decode::DecodeLimits;
 use tidemill_kernel::time::{DurationMs, WindowGrid};
+use tidemill_sink::clickhouse::TableEngine;
 use tidemill_source::{generate::GenerateConfig, pulsar::Topics};
 
 use super::secret::Secret;
@@ -169,6 +170,8 @@ impl Late {
 pub enum TimeMode {
     /// The time in the message.
     Event,
+    /// When the message was published, by the broker's clock where it stamps entries.
+    Publish,
 }
 
 impl TimeMode {
@@ -176,6 +179,7 @@ impl TimeMode {
     pub fn name(self) -> &'static str {
         match self {
             TimeMode::Event => "event",
+            TimeMode::Publish => "publish",
         }
     }
 }
@@ -224,6 +228,10 @@ pub struct ClickHouseSink {
     pub user: Option<String>,
     /// The password.
     pub password: Option<Secret>,
+    /// A PEM file with the CA of the server's certificate; `None`: the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// How the tables are kept.
+    pub engine: TableEngine,
     /// Whether missing tables and views are made at the start.
     pub create: bool,
     /// How long making a connection may take.

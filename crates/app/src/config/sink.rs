@@ -1,5 +1,6 @@
 //! Reads `[sink.*]`: exactly one of the known sinks.
 
+use tidemill_sink::clickhouse::TableEngine;
 use toml::de::DeTable;
 
 use super::{
@@ -62,9 +63,26 @@ fn is_table_name(name: &str) -> bool {
     plain && starts_well && name.len() <= TABLE_NAME_BYTES_MAX
 }
 
+fn read_engine(section: &Section<'_>, insert_quorum: Option<u32>) -> TableEngine {
+    let cluster = section.text_optional("cluster");
+    if section.choice("engine") != Some("replicated") {
+        return TableEngine::Plain;
+    }
+    if cluster.is_none() && !section.has("cluster") {
+        let remedy = "write the cluster's name as in the servers' remote_servers";
+        section.fail("cluster", Problem::new("is missing for engine \"replicated\"", remedy));
+    }
+    if insert_quorum == Some(1) {
+        let text = "is 1, but a record has to be on two replicas before it can be relied on";
+        section.fail("insert_quorum", Problem::new(text, "write 2 or more, or take it away"));
+    }
+    TableEngine::Replicated { cluster: cluster.unwrap_or_default() }
+}
+
 fn read_clickhouse(section: &Section<'_>) -> ClickHouseSink {
     let url = section.text("url");
     check_url(section, &url, &["http://", "https://"], "http://127.0.0.1:8123");
+    let insert_quorum = section.int_optional("insert_quorum");
     let table = section.text("table");
     let (database, name) = table.split_once('.').unwrap_or(("default", &table));
     let is_name = is_table_name(database) && is_table_name(name);
@@ -78,11 +96,13 @@ fn read_clickhouse(section: &Section<'_>) -> ClickHouseSink {
         table,
         user: section.text_optional("user"),
         password: section.secret("password"),
+        ca_file: section.text_optional("ca_file").map(Into::into),
+        engine: read_engine(section, insert_quorum),
         create: section.flag("create"),
         connect_timeout: section.duration("connect_timeout"),
         insert_timeout: section.duration("insert_timeout"),
         query_timeout: section.duration("query_timeout"),
         piece_bytes_max: section.size("piece_bytes_max"),
-        insert_quorum: section.int_optional("insert_quorum"),
+        insert_quorum,
     }
 }

@@ -318,6 +318,11 @@ impl Run {
         assert!(sent.success(), "SIG{name} to {pid}");
     }
 
+    /// Returns the number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end.
     pub(crate) fn until_ended(&mut self) -> ExitStatus {
         until("its end", || self.child.try_wait().expect("a child can be waited for"))

@@ -4,6 +4,8 @@
 pub(crate) mod clickhouse;
 #[path = "../../../../tests/service/clickhouse_modern.rs"]
 mod clickhouse_modern;
+#[path = "../../../../tests/service/clickhouse_replicas.rs"]
+pub(crate) mod clickhouse_replicas;
 #[path = "../../../../tests/service/pulsar.rs"]
 mod pulsar;
 

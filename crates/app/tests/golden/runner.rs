@@ -29,7 +29,7 @@ pub(crate) struct Stored {
 impl Stored {
     pub(crate) fn ledger(&self) -> String {
         let ledger = self.record.as_ref().map_or(Ledger::default(), |record| record.ledger);
-        let Ledger { messages, aggregated, open, late, rejected } = ledger;
+        let Ledger { messages, aggregated, open, late, rejected, lost: _ } = ledger;
         let folded = format!("messages={messages} aggregated={aggregated} open={open}");
         format!("{folded} late={late} rejected={rejected}")
     }

@@ -10,11 +10,12 @@
 use super::{
     layout::{Kind, Layout, Rule},
     number::{short_decimal, short_float},
+    quick::QuickPlan,
     scan::{Scalar, byte_at, padded_word_at, scan_scalar, scan_string},
     strict::{Trace, skip_composite},
     value::{Cell, Values, float_cell, int_cell, time_cell},
 };
-use crate::time::parse_text;
+use crate::{DecodeLimits, time::parse_text};
 
 /// What stands at a step and who wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ struct Plan {
     literals: Vec<u8>,
     steps: Vec<Step>,
     tail_start: usize,
+    /// The same shape for the quick reader, if it can be walked quickly.
+    quick: Option<Box<QuickPlan>>,
 }
 
 /// Literals beyond this are not worth remembering.
@@ -281,6 +284,8 @@ pub(crate) struct Guesses {
     misses: u32,
     /// How many messages are to be left to the judge before the next guess.
     pause: u32,
+    /// Whether nothing is to be learnt.
+    is_off: bool,
 }
 
 /// How many shapes are remembered.
@@ -291,8 +296,28 @@ const MISSES_MAX: u32 = 16;
 const PAUSE_MESSAGES: u32 = 512;
 
 impl Guesses {
-    /// Reads a message into the values if it looks like an earlier one. If it returns false the
-    /// values are void.
+    /// Returns the plan that was right last, if the next message may be tried with it.
+    #[inline]
+    pub(crate) fn likeliest(&self) -> Option<&QuickPlan> {
+        if self.pause > 0 {
+            return None;
+        }
+        self.plans.first()?.quick.as_deref()
+    }
+
+    /// Learns nothing from now on.
+    pub(crate) fn turn_off(&mut self) {
+        self.is_off = true;
+    }
+
+    /// Notes that the likeliest plan was right.
+    #[inline]
+    pub(crate) fn hit(&mut self) {
+        self.misses = 0;
+    }
+
+    /// Reads a message if it looks like an earlier one: by `quick`, which says whether it could,
+    /// where a plan is quick, else into the values. If nothing is found the values are void.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -300,19 +325,29 @@ impl Guesses {
         bytes: &[u8],
         values: &mut Values,
         depth_max: usize,
-    ) -> bool {
+        mut quick: impl FnMut(&QuickPlan, &mut Values) -> bool,
+    ) -> Found {
         if self.pause > 0 {
             self.pause -= 1;
-            return false;
+            return Found::Nothing;
         }
         for index in 0..self.plans.len() {
-            values.clear();
-            if self.plans[index].read(layout, bytes, values, depth_max).is_some() {
+            let plan = &self.plans[index];
+            let found = if let Some(plan) = &plan.quick {
+                if quick(plan, values) { Found::Row } else { Found::Nothing }
+            } else {
+                values.clear();
+                match plan.read(layout, bytes, values, depth_max) {
+                    Some(()) => Found::Values,
+                    None => Found::Nothing,
+                }
+            };
+            if found != Found::Nothing {
                 self.misses = 0;
                 if index > 0 {
                     self.plans[..=index].rotate_right(1);
                 }
-                return true;
+                return found;
             }
         }
         self.misses += 1;
@@ -320,12 +355,20 @@ impl Guesses {
             self.misses = 0;
             self.pause = PAUSE_MESSAGES;
         }
-        false
+        Found::Nothing
     }
 
-    /// Remembers the shape of a message that the judge accepted.
-    pub(crate) fn learn(&mut self, layout: &Layout, bytes: &[u8], trace: &Trace, values: &Values) {
-        if self.pause > 0 || !trace.complete || values.has_duplicates() {
+    /// Remembers the shape of a message that the judge accepted. `limits` are those of a quick
+    /// reader, if there is one.
+    pub(crate) fn learn(
+        &mut self,
+        layout: &Layout,
+        bytes: &[u8],
+        trace: &Trace,
+        values: &Values,
+        limits: Option<&DecodeLimits>,
+    ) {
+        if self.is_off || self.pause > 0 || !trace.complete || values.has_duplicates() {
             return;
         }
         let mut plan = if self.plans.len() == PLANS_MAX {
@@ -334,7 +377,18 @@ impl Guesses {
             Plan::default()
         };
         if plan.learn(layout, bytes, trace) {
+            plan.quick = limits.and_then(|limits| QuickPlan::learn(layout, limits, bytes, trace));
             self.plans.insert(0, plan);
         }
     }
+}
+
+/// What a guess has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A row of the block is written.
+    Row,
+    /// The values are those of the message.
+    Values,
+    Nothing,
 }

@@ -21,6 +21,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) kind: Kind,
+    pub(crate) slot: Slot,
     pub(crate) float_low: f64,
     pub(crate) float_high: f64,
     pub(crate) int_low: i64,
@@ -43,6 +44,7 @@ impl Rule {
         let (int_low, int_high) = whole_range(low, high);
         Rule {
             kind,
+            slot,
             // Infinities are never valid, whatever the range says.
             float_low: low.max(f64::MIN),
             float_high: high.min(f64::MAX),
@@ -95,6 +97,8 @@ pub(crate) struct Layout {
     /// The parts of the key, in order.
     pub(crate) keys: Vec<Target>,
     pub(crate) time: Target,
+    /// Whether the event time is the publish time, and no field.
+    pub(crate) time_is_published: bool,
     pub(crate) floats: Vec<Target>,
     /// Integers and booleans.
     pub(crate) ints: Vec<Target>,
@@ -115,6 +119,7 @@ impl Layout {
             field_of: Vec::new(),
             keys: Vec::new(),
             time: Target::default(),
+            time_is_published: !schema.has_time(),
             floats: Vec::new(),
             ints: Vec::new(),
             texts: Vec::new(),

@@ -179,7 +179,7 @@ impl Values {
     }
 
     #[inline]
-    fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v [u8] {
+    pub(crate) fn text<'v>(&'v self, cell: Cell, bytes: &'v [u8]) -> &'v [u8] {
         match cell {
             Cell::Plain { start, end } => &bytes[start as usize..end as usize],
             Cell::Made { start, end } => &self.scratch[start as usize..end as usize],
@@ -204,6 +204,7 @@ impl Values {
         }
         let time = match self.pick(&layout.time) {
             Cell::Time(time) => time,
+            _ if layout.time_is_published => block.publish_time().ok_or(Reason::InvalidTime)?,
             Cell::Absent => return Err(Reason::MissingTime),
             _ => return Err(Reason::InvalidTime),
         };

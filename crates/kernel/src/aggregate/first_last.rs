@@ -30,6 +30,26 @@ impl End {
     }
 }
 
+/// Returns how close to its end of the window an event is: the highest rank decides. The time is
+/// in ms from the window's start; 0 is the rank of no event.
+#[inline]
+pub(crate) fn rank_of(end: End, offset_ms: u32) -> u64 {
+    match end {
+        End::First => u64::from(u32::MAX - offset_ms),
+        End::Last => u64::from(offset_ms) + 1,
+    }
+}
+
+/// Returns the time of a rank, `None` of no event.
+pub(crate) fn offset_of(end: End, rank: u64) -> Option<u32> {
+    let offset_ms = match (end, rank) {
+        (_, 0) => return None,
+        (End::First, rank) => u64::from(u32::MAX) - rank,
+        (End::Last, rank) => rank - 1,
+    };
+    u32::try_from(offset_ms).ok()
+}
+
 /// The deciding value so far, of any copyable type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decided<T> {
@@ -69,6 +89,19 @@ impl<T: Copy + PartialOrd + Default> Decided<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranks_order_times_towards_their_end() {
+        for offset_ms in [0, 1, 59_999, 3_599_999] {
+            for end in [End::First, End::Last] {
+                assert!(rank_of(end, offset_ms) > 0);
+                assert_eq!(offset_of(end, rank_of(end, offset_ms)), Some(offset_ms));
+                assert_eq!(offset_of(end, 0), None);
+            }
+            assert!(rank_of(End::First, offset_ms) > rank_of(End::First, offset_ms + 1));
+            assert!(rank_of(End::Last, offset_ms) < rank_of(End::Last, offset_ms + 1));
+        }
+    }
 
     #[test]
     fn ties_go_to_the_smallest_value() {

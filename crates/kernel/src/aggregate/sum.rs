@@ -1,12 +1,21 @@
 //! Exact sums.
 //!
 //! A float sum is the real sum of the values, rounded once at the end to the nearest `f64` (what
-//! Python's `math.fsum` returns). In memory it is one integer in units of 2^-76. Values of the hot
-//! domain (magnitude below 2^27 and a multiple of 2^-76, so every `f64` from 6e-8 to 1.3e8) go in
-//! by two floating-point additions that split them without rounding; the caller keeps a
+//! Python's `math.fsum` returns). It is an integer in units of 2^-76. Values of the hot domain
+//! (magnitude below 2^27 and a multiple of 2^-76, so every `f64` from 6e-8 to 1.3e8) go in by two
+//! floating-point additions that split them without rounding; the caller keeps a
 //! [`WideSum`](super::wide::WideSum) for the others. The domain decides speed, never the result.
+//!
+//! While it grows the integer is two limbs, in units of 2^-24 and 2^-76, without a carry between
+//! them: so many sums grow at once in the processor's vectors. The caller makes the limbs small
+//! again before [`ADDITIONS_MAX`] additions could overflow one.
+
+use core::array::{from_mut, from_ref};
 
 use super::wide::{Rounded, WideSum};
+
+/// Floats that are added at once: what a vector register of any x86-64 holds.
+const LANES: usize = 2;
 
 /// 1.5 · 2^28: adding it leaves multiples of 2^-24 in the low bits of the mantissa.
 const COARSE: f64 = 402_653_184.0;
@@ -21,23 +30,95 @@ const UNIT: f64 = 1.0 / (1_u128 << FRACTION_BITS) as f64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FloatSum(i128);
 
+/// How many values limbs take from [`limbs`] on.
+pub(crate) const ADDITIONS_MAX: u32 = 2048;
+/// Below it in magnitude, a high limb has room for [`ADDITIONS_MAX`] values of 2^51 units.
+const HIGH_MAX: i128 = 1 << 62;
+const LOW_BITS: u32 = 52;
+
+/// What a value adds to each limb, and whether it is in the hot domain at all.
+pub(crate) struct Split {
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+    pub(crate) inside: bool,
+}
+
+/// Splits a value into limbs.
+#[inline]
+pub(crate) fn split(value: f64) -> Split {
+    let coarse = value + COARSE;
+    let rest = value - (coarse - COARSE);
+    let fine = rest + FINE;
+    let exact = rest - (fine - FINE) == 0.0;
+    let inside = (coarse.to_bits() ^ COARSE.to_bits()) >> 52 == 0;
+    Split {
+        high: coarse.to_bits().wrapping_sub(COARSE.to_bits()),
+        low: fine.to_bits().wrapping_sub(FINE.to_bits()),
+        inside: exact & inside,
+    }
+}
+
+/// Adds each value to its limbs; returns whether all were in the hot domain. What the others added
+/// is what [`split`] says, and the caller takes it away.
+#[inline]
+#[must_use]
+pub(crate) fn add_all(values: &[f64], high: &mut [u64], low: &mut [u64]) -> bool {
+    let (mut inexact, mut outside) = ([0; LANES], [0; LANES]);
+    let ((values, last_values), (high, last_high), (low, last_low)) =
+        (values.as_chunks(), high.as_chunks_mut(), low.as_chunks_mut());
+    for ((values, high), low) in values.iter().zip(high).zip(low) {
+        add_lanes(values, high, low, &mut inexact, &mut outside);
+    }
+    for ((value, high), low) in last_values.iter().zip(last_high).zip(last_low) {
+        let (mut one_inexact, mut one_outside) = ([0], [0]);
+        let (high, low) = (from_mut(high), from_mut(low));
+        add_lanes(from_ref(value), high, low, &mut one_inexact, &mut one_outside);
+        (inexact[0], outside[0]) = (inexact[0] | one_inexact[0], outside[0] | one_outside[0]);
+    }
+    let all = |lanes: [u64; LANES]| lanes.into_iter().fold(0, |all, lane| all | lane);
+    all(inexact) == 0 && all(outside) >> 52 == 0
+}
+
+/// As [`split`], without a branch, several at once.
+#[inline(always)]
+fn add_lanes<const N: usize>(
+    values: &[f64; N],
+    high: &mut [u64; N],
+    low: &mut [u64; N],
+    inexact: &mut [u64; N],
+    outside: &mut [u64; N],
+) {
+    for lane in 0..N {
+        let coarse = values[lane] + COARSE;
+        let rest = values[lane] - (coarse - COARSE);
+        let fine = rest + FINE;
+        inexact[lane] |= (rest - (fine - FINE)).to_bits();
+        outside[lane] |= coarse.to_bits() ^ COARSE.to_bits();
+        high[lane] = high[lane].wrapping_add(coarse.to_bits().wrapping_sub(COARSE.to_bits()));
+        low[lane] = low[lane].wrapping_add(fine.to_bits().wrapping_sub(FINE.to_bits()));
+    }
+}
+
+/// Returns what limbs hold, in units of 2^-76.
+#[inline]
+pub(crate) fn units(high: u64, low: u64) -> i128 {
+    (i128::from(high as i64) << LOW_BITS) + i128::from(low as i64)
+}
+
+/// Returns limbs of so many units that take [`ADDITIONS_MAX`] more values, if there are any.
+pub(crate) fn limbs(units: i128) -> Option<(u64, u64)> {
+    let high = units >> LOW_BITS;
+    let low = units as u64 & ((1 << LOW_BITS) - 1);
+    (high.abs() < HIGH_MAX).then_some((high as u64, low))
+}
+
 impl FloatSum {
     /// Adds a value; returns false and changes nothing if it is outside of the hot domain or the
     /// sum would not fit, and then the caller adds it to a `WideSum`.
-    #[inline]
     #[must_use]
     pub fn add(&mut self, value: f64) -> bool {
-        let coarse = value + COARSE;
-        let rest = value - (coarse - COARSE);
-        let fine = rest + FINE;
-        let exact = rest - (fine - FINE) == 0.0;
-        let inside = (coarse.to_bits() ^ COARSE.to_bits()) >> 52 == 0;
-        if !(exact & inside) {
-            return false;
-        }
-        let high = coarse.to_bits().wrapping_sub(COARSE.to_bits()) as i64;
-        let low = fine.to_bits().wrapping_sub(FINE.to_bits()) as i64;
-        self.merge(FloatSum((i128::from(high) << 52) + i128::from(low)))
+        let split = split(value);
+        split.inside && self.merge(FloatSum(units(split.high, split.low)))
     }
 
     /// Adds another sum; returns false and changes nothing if the result would not fit.

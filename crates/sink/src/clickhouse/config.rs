@@ -1,10 +1,27 @@
 //! Settings of the ClickHouse store.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{error::SinkError, select::quote_clickhouse};
 
 const NAME_BYTES_MAX: usize = 64;
+
+/// How the tables are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TableEngine {
+    /// On one server.
+    #[default]
+    Plain,
+    /// On a cluster: rows on the shard of their device, records and letters on every server, each
+    /// insert on at least [`QUORUM_DEFAULT`] replicas.
+    Replicated {
+        /// The cluster's name in the servers' `remote_servers`.
+        cluster: String,
+    },
+}
+
+/// The replicas that must have an insert, unless the configuration says otherwise.
+pub const QUORUM_DEFAULT: u32 = 2;
 
 /// Where ClickHouse is and what the tables are called.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,8 +32,12 @@ pub struct ClickHouseConfig {
     pub user: Option<String>,
     /// The password. Never shown.
     pub password: Option<String>,
+    /// A PEM file with the CA of the server's certificate; `None`: the system's roots.
+    pub ca_file: Option<PathBuf>,
     /// The name that readers use: `database.table`, or `table` in the database `default`.
     pub table: String,
+    /// How the tables are kept.
+    pub engine: TableEngine,
     /// Whether missing databases, tables and views are made at the start.
     pub create: bool,
     /// How long making a connection may take.
@@ -29,7 +50,8 @@ pub struct ClickHouseConfig {
     pub piece_rows_max: usize,
     /// The most bytes of one insert before compression; a single larger row goes alone.
     pub piece_bytes_max: usize,
-    /// How many replicas must have an insert before it counts; `None`: the server's setting.
+    /// How many replicas must have an insert before it counts; `None`: [`QUORUM_DEFAULT`] for
+    /// replicated tables, else the server's setting.
     pub insert_quorum: Option<u32>,
     /// Further settings of inserts, by name.
     pub insert_settings: Vec<(String, String)>,
@@ -43,7 +65,9 @@ impl ClickHouseConfig {
             url: url.into(),
             user: None,
             password: None,
+            ca_file: None,
             table: table.into(),
+            engine: TableEngine::Plain,
             create: false,
             connect_timeout: Duration::from_secs(5),
             insert_timeout: Duration::from_secs(60),
@@ -72,10 +96,47 @@ impl ClickHouseConfig {
         if host.is_empty() || host.starts_with(':') || rest.contains(['?', '#', ' ']) {
             return fail("url", format!("{:?} is no http://host:port", self.url));
         }
+        if self.ca_file.is_some() && !self.url.starts_with("https://") {
+            return fail("ca_file", format!("{:?} is not https, no CA is asked for", self.url));
+        }
         if self.piece_rows_max == 0 || self.piece_bytes_max == 0 {
             return fail("piece_rows_max", "pieces of no rows".into());
         }
+        self.engine.check()?;
         Names::parse(&self.table).map(|_| ())
+    }
+
+    /// Returns how many replicas must have an insert; `None`: the server's setting.
+    pub(super) fn quorum(&self) -> Option<u32> {
+        match self.engine {
+            TableEngine::Plain => self.insert_quorum,
+            TableEngine::Replicated { .. } => Some(self.insert_quorum.unwrap_or(QUORUM_DEFAULT)),
+        }
+    }
+}
+
+impl TableEngine {
+    /// Returns the cluster of replicated tables.
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            TableEngine::Plain => None,
+            TableEngine::Replicated { cluster } => Some(cluster),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        let Some(cluster) = self.cluster() else {
+            return Ok(());
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if cluster.is_empty() || cluster.len() > NAME_BYTES_MAX || !cluster.bytes().all(plain) {
+            let problem = format!(
+                "{cluster:?} must be 1 to {NAME_BYTES_MAX} letters, digits or _ - . as in the \
+                 servers' remote_servers"
+            );
+            return Err(SinkError::Config { key: "cluster", problem });
+        }
+        Ok(())
     }
 }
 
@@ -87,7 +148,9 @@ impl fmt::Debug for ClickHouseConfig {
             .field("url", &url)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("ca_file", &self.ca_file)
             .field("table", &self.table)
+            .field("engine", &self.engine)
             .field("create", &self.create)
             .field("connect_timeout", &self.connect_timeout)
             .field("insert_timeout", &self.insert_timeout)
@@ -106,6 +169,8 @@ pub(super) struct Names {
     pub(super) database: String,
     pub(super) view: String,
     pub(super) rows: String,
+    /// Holds the rows of one shard where `rows` is Distributed.
+    pub(super) rows_shard: String,
     pub(super) letters: String,
     pub(super) records: String,
 }
@@ -128,6 +193,7 @@ impl Names {
             database: database.into(),
             view: view.into(),
             rows: format!("{view}_rows"),
+            rows_shard: format!("{view}_rows_shard"),
             letters: format!("{view}_dead_letters"),
             records: format!("{view}_commits"),
         })

@@ -5,11 +5,11 @@
 
 use tidemill_kernel::row::{Column, ColumnKind};
 
-use super::config::Names;
+use super::config::{Names, TableEngine};
 use crate::{
     error::SinkError,
     layout::{LETTER_KEY, Layout, letter_columns, record_columns},
-    select::quote_clickhouse,
+    select::{quote_clickhouse, text_clickhouse},
 };
 
 /// Which statements a server understands.
@@ -46,10 +46,28 @@ pub(super) struct Expected {
     pub(super) name: String,
     pub(super) columns: Vec<Column>,
     pub(super) sorting_key: Vec<String>,
+    pub(super) storage: Storage,
     partition_by: Option<String>,
 }
 
-pub(super) fn expected(dialect: Dialect, names: &Names, layout: &Layout) -> [Expected; 3] {
+/// What a table stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// One server.
+    Plain,
+    /// The replicas that meet at a path in ZooKeeper or Keeper.
+    Replicated { path: String, replica: &'static str },
+    /// Nothing of its own: the tables of all shards. The arguments of the engine.
+    Distributed { arguments: String },
+}
+
+/// Returns the tables in the order in which they have to be made.
+pub(super) fn expected(
+    dialect: Dialect,
+    engine: &TableEngine,
+    names: &Names,
+    layout: &Layout,
+) -> Vec<Expected> {
     let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
     let mut row_key = layout.key_columns.clone();
     row_key.extend(["time", "pipeline", "source_partition"].map(str::to_string));
@@ -57,26 +75,56 @@ pub(super) fn expected(dialect: Dialect, names: &Names, layout: &Layout) -> [Exp
         Dialect::Legacy => "toYYYYMMDD(toDateTime(intDiv(`publish_time`, 1000)))",
         Dialect::Modern => "toYYYYMMDD(`publish_time`)",
     };
-    [
-        Expected {
-            name: names.rows.clone(),
-            columns: layout.columns.clone(),
-            sorting_key: row_key,
-            partition_by: Some("toYYYYMMDD(`time`)".into()),
+    let storage = |name: &str| match engine {
+        TableEngine::Plain => Storage::Plain,
+        // Records have to be the same whichever server is asked, and letters belong to no device:
+        // every server of the cluster is a replica of these two.
+        TableEngine::Replicated { .. } => Storage::Replicated {
+            path: format!("/clickhouse/tables/every_shard/{}/{name}", names.database),
+            replica: "{shard}-{replica}",
         },
-        Expected {
-            name: names.letters.clone(),
-            columns: letter_columns(),
-            sorting_key: owned(&LETTER_KEY),
-            partition_by: Some(publish_day.into()),
-        },
-        Expected {
-            name: names.records.clone(),
-            columns: stored_record_columns(),
-            sorting_key: owned(&["pipeline", "partition", "slot"]),
-            partition_by: None,
-        },
-    ]
+    };
+    let rows = |name: &str, storage: Storage| Expected {
+        name: name.into(),
+        columns: layout.columns.clone(),
+        sorting_key: row_key.clone(),
+        storage,
+        partition_by: Some("toYYYYMMDD(`time`)".into()),
+    };
+    let mut tables = match engine {
+        TableEngine::Plain => vec![rows(&names.rows, Storage::Plain)],
+        TableEngine::Replicated { cluster } => {
+            let path = format!("/clickhouse/tables/{{shard}}/{}", names.database);
+            let path = format!("{path}/{}", names.rows_shard);
+            let keys = layout.key_columns.iter().map(|name| quote_clickhouse(name));
+            let arguments = format!(
+                "{}, {}, {}, cityHash64({})",
+                text_clickhouse(cluster),
+                text_clickhouse(&names.database),
+                text_clickhouse(&names.rows_shard),
+                keys.collect::<Vec<String>>().join(", "),
+            );
+            vec![
+                rows(&names.rows_shard, Storage::Replicated { path, replica: "{replica}" }),
+                rows(&names.rows, Storage::Distributed { arguments }),
+            ]
+        }
+    };
+    tables.push(Expected {
+        name: names.letters.clone(),
+        columns: letter_columns(),
+        sorting_key: owned(&LETTER_KEY),
+        storage: storage(&names.letters),
+        partition_by: Some(publish_day.into()),
+    });
+    tables.push(Expected {
+        name: names.records.clone(),
+        columns: stored_record_columns(),
+        sorting_key: owned(&["pipeline", "partition", "slot"]),
+        storage: storage(&names.records),
+        partition_by: None,
+    });
+    tables
 }
 
 /// Returns the statements that make database, tables and view, each only if it is not there.
@@ -85,53 +133,83 @@ pub(super) fn expected(dialect: Dialect, names: &Names, layout: &Layout) -> [Exp
 /// `Config` for a bad name, `Layout` for columns that are no roll-up row.
 pub fn ddl(
     dialect: Dialect,
+    engine: &TableEngine,
     table: &str,
     columns: &[Column],
     key_columns: &[String],
 ) -> Result<Vec<String>, SinkError> {
     let names = Names::parse(table)?;
-    Ok(statements(dialect, &names, &Layout::new(columns, key_columns)?))
+    engine.check()?;
+    let layout = Layout::new(columns, key_columns)?;
+    let mut made = vec![create_database(engine, &names)];
+    let objects = create_objects(dialect, engine, &names, &layout);
+    made.extend(objects.into_iter().map(|(_, statement)| statement));
+    Ok(made)
 }
 
-pub(super) fn statements(dialect: Dialect, names: &Names, layout: &Layout) -> Vec<String> {
+/// Returns each table and, last, the view, with the statement that makes it.
+pub(super) fn create_objects(
+    dialect: Dialect,
+    engine: &TableEngine,
+    names: &Names,
+    layout: &Layout,
+) -> Vec<(String, String)> {
+    let tables = expected(dialect, engine, names, layout).into_iter();
+    let mut made: Vec<(String, String)> = tables
+        .map(|table| (table.name.clone(), create_table(dialect, engine, names, &table)))
+        .collect();
+    made.push((names.view.clone(), create_view(engine, names, layout)));
+    made
+}
+
+pub(super) fn create_database(engine: &TableEngine, names: &Names) -> String {
     let database = quote_clickhouse(&names.database);
-    let mut statements = vec![format!("CREATE DATABASE IF NOT EXISTS {database}")];
-    for table in expected(dialect, names, layout) {
-        statements.push(create_table(dialect, names, &table));
-    }
-    statements.push(create_view(names, layout));
-    statements
+    format!("CREATE DATABASE IF NOT EXISTS {database}{}", on_cluster(engine))
 }
 
-fn create_table(dialect: Dialect, names: &Names, table: &Expected) -> String {
+fn on_cluster(engine: &TableEngine) -> String {
+    let cluster = engine.cluster().map(quote_clickhouse);
+    cluster.map_or(String::new(), |cluster| format!(" ON CLUSTER {cluster}"))
+}
+
+fn create_table(dialect: Dialect, engine: &TableEngine, names: &Names, table: &Expected) -> String {
     let key = &table.sorting_key;
+    let stores = !matches!(table.storage, Storage::Distributed { .. });
     let lines: Vec<String> = table
         .columns
         .iter()
         .map(|column| {
             let (name, is_key) = (quote_clickhouse(&column.name), key.contains(&column.name));
-            let codec = codec_of(dialect, column.kind);
+            let codec = if stores { codec_of(dialect, column.kind) } else { "" };
             format!("    {name} {}{codec}", type_of(dialect, column, is_key))
         })
         .collect();
+    let head = format!(
+        "CREATE TABLE IF NOT EXISTS {}{}\n(\n{}\n)\nENGINE = ",
+        names.full(&table.name),
+        on_cluster(engine),
+        lines.join(",\n"),
+    );
+    let kept = match &table.storage {
+        Storage::Distributed { arguments } => return format!("{head}Distributed({arguments})"),
+        Storage::Plain => "ReplacingMergeTree(`revision`)".to_owned(),
+        Storage::Replicated { path, replica } => {
+            format!("ReplicatedReplacingMergeTree('{path}', '{replica}', `revision`)")
+        }
+    };
     let partition_by =
         table.partition_by.as_ref().map_or(String::new(), |by| format!("PARTITION BY {by}\n"));
     let key: Vec<String> = key.iter().map(|name| quote_clickhouse(name)).collect();
-    format!(
-        "CREATE TABLE IF NOT EXISTS {}\n(\n{}\n)\nENGINE = ReplacingMergeTree(`revision`)\n\
-         {partition_by}ORDER BY ({})",
-        names.full(&table.name),
-        lines.join(",\n"),
-        key.join(", "),
-    )
+    format!("{head}{kept}\n{partition_by}ORDER BY ({})", key.join(", "))
 }
 
-fn create_view(names: &Names, layout: &Layout) -> String {
+fn create_view(engine: &TableEngine, names: &Names, layout: &Layout) -> String {
     let columns: Vec<String> =
         layout.columns.iter().map(|column| quote_clickhouse(&column.name)).collect();
     format!(
-        "CREATE VIEW IF NOT EXISTS {} AS SELECT {} FROM {} FINAL",
+        "CREATE VIEW IF NOT EXISTS {}{} AS SELECT {} FROM {} FINAL",
         names.full(&names.view),
+        on_cluster(engine),
         columns.join(", "),
         names.full(&names.rows),
     )

@@ -37,7 +37,7 @@ impl ClickHouseReader {
         let layout = Layout::new(columns, key_columns)?;
         let names = Names::parse(&config.table)?;
         let server = Server::connect(&config)?;
-        prepare(&server, &names, &layout, false)?;
+        prepare(&server, &config, &names, &layout, false)?;
         Ok(ClickHouseReader { server, names, layout })
     }
 
@@ -68,6 +68,6 @@ impl Select for ClickHouseReader {
     }
 
     fn select(&mut self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, SinkError> {
-        Ok(self.server.select(sql, columns)?)
+        Ok(self.server.select_of_days(sql, columns)?)
     }
 }

@@ -1,26 +1,26 @@
 //! The connection: one HTTP client, statements and inserts with a limit on their time, and what an
 //! error means for the one who asked.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use clickhouse::{Client, Compression, error::Error};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use clickhouse::{Client, error::Error};
 use tidemill_engine::port::StoreError;
 use tidemill_kernel::row::Column;
 use tokio::runtime::Runtime;
 
-use super::{config::ClickHouseConfig, ddl::Dialect, row_binary::Reader};
+use super::{
+    config::{ClickHouseConfig, TableEngine},
+    connection::{certificate_remedy, client},
+    ddl::Dialect,
+    row_binary::Reader,
+};
 use crate::{error::SinkError, value::Value};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// An idle connection is not used again after this time: servers close theirs after 3 s or more.
-const IDLE_MAX: Duration = Duration::from_secs(2);
+/// What a replica says that has not got all that a quorum has.
+const BEHIND_QUORUM: u32 = 289;
 /// The longest text of an error that is passed on.
 const ERROR_CHARS_MAX: usize = 1_000;
 
@@ -30,6 +30,7 @@ pub(super) struct Server {
     client: Client,
     url: String,
     password: Option<String>,
+    ca_file: Option<PathBuf>,
     query_timeout: Duration,
     insert_timeout: Duration,
     insert_settings: Vec<(String, String)>,
@@ -49,6 +50,7 @@ impl Server {
             client: client(config)?,
             url: config.url.clone(),
             password: config.password.clone(),
+            ca_file: config.ca_file.clone(),
             query_timeout: config.query_timeout,
             insert_timeout: config.insert_timeout,
             insert_settings: config.insert_settings.clone(),
@@ -61,8 +63,18 @@ impl Server {
         if server.dialect == Dialect::Modern {
             server.insert_settings.push(("async_insert".into(), "0".into()));
         }
-        if let Some(quorum) = config.insert_quorum {
+        if config.engine != TableEngine::Plain {
+            // A row has to be on its shard before the record that says so.
+            server.insert_settings.push(("insert_distributed_sync".into(), "1".into()));
+            // Else what was deleted by hand could not be written again: it would be taken for a
+            // repeat. Repeats change nothing here anyway.
+            server.insert_settings.push(("insert_deduplicate".into(), "0".into()));
+        }
+        if let Some(quorum) = config.quorum() {
             server.insert_settings.push(("insert_quorum".into(), quorum.to_string()));
+            // The server's own limit is ten minutes. It must answer before we stop waiting.
+            let timeout_ms = (config.insert_timeout.as_millis() / 2).max(1);
+            server.insert_settings.push(("insert_quorum_timeout".into(), timeout_ms.to_string()));
             if server.dialect == Dialect::Modern {
                 // Parallel quorum inserts are not seen by select_sequential_consistency.
                 server.insert_settings.push(("insert_quorum_parallel".into(), "0".into()));
@@ -76,12 +88,40 @@ impl Server {
         self.run(self.query_timeout, self.client.query_raw(sql).execute())
     }
 
-    /// Runs a SELECT whose answer has these columns. Reads see all that a quorum confirmed.
+    /// Runs a SELECT whose answer has these columns. It sees all that a quorum confirmed; a
+    /// replica that is behind answers with [`BEHIND_QUORUM`] instead.
     pub(super) fn select(&self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, Failure> {
+        self.select_with(sql, columns, "1")
+    }
+
+    /// Runs a SELECT as [`select`](Server::select); where an old server can never say again that it
+    /// has everything, what it has will do. 18.16 goes on asking for the newest part of a
+    /// partition that was dropped, so this is for tables whose days are dropped when they are old.
+    pub(super) fn select_of_days(
+        &self,
+        sql: &str,
+        columns: &[Column],
+    ) -> Result<Vec<Vec<Value>>, Failure> {
+        match self.select(sql, columns) {
+            Err(failure)
+                if failure.code == Some(BEHIND_QUORUM) && self.dialect == Dialect::Legacy =>
+            {
+                self.select_with(sql, columns, "0")
+            }
+            other => other,
+        }
+    }
+
+    fn select_with(
+        &self,
+        sql: &str,
+        columns: &[Column],
+        consistency: &str,
+    ) -> Result<Vec<Vec<Value>>, Failure> {
         let query = self
             .client
             .query_raw(sql)
-            .with_setting("select_sequential_consistency", "1")
+            .with_setting("select_sequential_consistency", consistency)
             .fetch_bytes("RowBinary");
         let answer = self.run(self.query_timeout, async {
             let mut cursor = query?;
@@ -147,48 +187,20 @@ impl Server {
             Some(Error::BadResponse(answer)) => code_of(answer),
             _ => None,
         };
+        let remedy = error.and_then(|error| certificate_remedy(error, self.ca_file.as_deref()));
+        let untrusted = remedy.is_some();
         let mut text = error.map_or_else(|| text.to_string(), with_causes);
+        if let Some(remedy) = remedy {
+            text = format!("{remedy} ({text})");
+        }
         if let Some(password) = self.password.as_ref().filter(|password| password.len() > 2) {
             text = text.replace(password.as_str(), "...");
         }
         if let Some((end, _)) = text.char_indices().nth(ERROR_CHARS_MAX) {
             text.truncate(end);
         }
-        Failure { code, text: format!("clickhouse at {}: {text}", self.url) }
+        Failure { code, untrusted, text: format!("clickhouse at {}: {text}", self.url) }
     }
-}
-
-fn client(config: &ClickHouseConfig) -> Result<Client, SinkError> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(config.connect_timeout));
-    connector.set_keepalive(Some(Duration::from_secs(60)));
-    connector.set_nodelay(true);
-    connector.enforce_http(false);
-    let mut builder = HttpClient::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE_MAX);
-    let client = if config.url.starts_with("https://") {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| SinkError::Config {
-                key: "url",
-                problem: format!("https is not possible, no usable root certificates: {error}"),
-            })?
-            .https_only()
-            .enable_http1()
-            .wrap_connector(connector);
-        Client::with_http_client(builder.build(connector))
-    } else {
-        Client::with_http_client(builder.build(connector))
-    };
-    let mut client =
-        client.with_url(&config.url).with_compression(Compression::Lz4).with_validation(false);
-    if let Some(user) = &config.user {
-        client = client.with_user(user);
-    }
-    if let Some(password) = &config.password {
-        client = client.with_password(password);
-    }
-    Ok(client)
 }
 
 /// Returns an error's text with its causes, which alone say "connection refused".
@@ -218,6 +230,9 @@ pub(super) fn code_of(answer: &str) -> Option<u32> {
 pub(super) struct Failure {
     /// The server's error code; `None` if it gave no answer, or a proxy did.
     pub(super) code: Option<u32>,
+    /// Whether the server's certificate was refused. It may be renewed while a store is open, so
+    /// only opening one ends here.
+    pub(super) untrusted: bool,
     pub(super) text: String,
 }
 
@@ -254,7 +269,7 @@ impl From<Failure> for StoreError {
 
 impl From<Failure> for SinkError {
     fn from(failure: Failure) -> SinkError {
-        if failure.is_refused() {
+        if failure.is_refused() || failure.untrusted {
             SinkError::Refused(failure.text)
         } else {
             SinkError::Unavailable(failure.text)

@@ -12,7 +12,7 @@ use super::{
     pieces::{PieceLimits, letter_pieces, row_pieces},
     row_binary::push,
     server::Server,
-    tables::prepare,
+    tables::{check_quorum, prepare},
 };
 use crate::{
     error::SinkError,
@@ -51,7 +51,8 @@ impl ClickHouseStore {
         let layout = Layout::new(columns, key_columns)?;
         let names = Names::parse(&config.table)?;
         let server = Server::connect(&config)?;
-        prepare(&server, &names, &layout, config.create)?;
+        prepare(&server, &config, &names, &layout, config.create)?;
+        check_quorum(&server, &config, &names)?;
         Ok(ClickHouseStore {
             server,
             names,
@@ -72,6 +73,8 @@ impl ClickHouseStore {
 }
 
 impl Store for ClickHouseStore {
+    /// That there is no record has to be true of all replicas, not of this one: the read is
+    /// refused (and repeated by the engine) where a quorum has what this replica has not.
     fn load(&mut self, lane: &LaneId) -> Result<Option<CommitRecord>, StoreError> {
         let columns = record_columns();
         let names: Vec<String> =

@@ -6,8 +6,8 @@
 use tidemill_kernel::row::{Column, ColumnKind};
 
 use super::{
-    config::Names,
-    ddl::{Expected, expected, statements, type_of},
+    config::{ClickHouseConfig, Names},
+    ddl::{Expected, Storage, create_database, create_objects, expected, type_of},
     server::Server,
 };
 use crate::{error::SinkError, layout::Layout, select::text_clickhouse};
@@ -15,6 +15,7 @@ use crate::{error::SinkError, layout::Layout, select::text_clickhouse};
 /// Makes what is missing if `create` says so, then compares.
 pub(super) fn prepare(
     server: &Server,
+    config: &ClickHouseConfig,
     names: &Names,
     layout: &Layout,
     create: bool,
@@ -24,23 +25,60 @@ pub(super) fn prepare(
     if find(&names.view).is_some_and(|view| view.engine != "View") {
         return Err(SinkError::NotAView { table: names.plain(&names.view) });
     }
-    let wanted = [&names.rows, &names.letters, &names.records, &names.view];
-    let missing: Vec<usize> = (0..wanted.len()).filter(|at| find(wanted[*at]).is_none()).collect();
-    if let Some(first) = missing.first()
+    let mut missing = create_objects(server.dialect, &config.engine, names, layout);
+    missing.retain(|(name, _)| find(name).is_none());
+    if let Some((first, _)) = missing.first()
         && !create
     {
-        return Err(SinkError::Missing { missing: names.plain(wanted[*first]) });
+        return Err(SinkError::Missing { missing: names.plain(first) });
     }
-    let statements = statements(server.dialect, names, layout);
     if !missing.is_empty() && !database_exists(server, names)? {
-        server.execute(&statements[0])?;
+        server.execute(&create_database(&config.engine, names))?;
     }
-    for at in &missing {
-        server.execute(&statements[at + 1])?;
+    for (_, statement) in &missing {
+        server.execute(statement)?;
     }
     let found = if missing.is_empty() { found } else { read_tables(server, names)? };
-    for table in expected(server.dialect, names, layout) {
-        compare(server, names, &table, &found)?;
+    for table in expected(server.dialect, &config.engine, names, layout) {
+        let differences = compare(server, names, &table, &found)?;
+        if !differences.is_empty() {
+            return Err(SinkError::Columns { table: names.plain(&table.name), differences });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to write to several replicas without a quorum: a replica that is behind could then not
+/// be told from one that has everything, and the absence of a record would mean nothing.
+pub(super) fn check_quorum(
+    server: &Server,
+    config: &ClickHouseConfig,
+    names: &Names,
+) -> Result<(), SinkError> {
+    let tables = [&names.rows, &names.rows_shard, &names.letters, &names.records];
+    let tables: Vec<String> = tables.iter().map(|name| text_clickhouse(name)).collect();
+    let sql = format!(
+        "SELECT toString(max(total_replicas)) FROM system.replicas \
+         WHERE database = {} AND table IN ({})",
+        text_clickhouse(&names.database),
+        tables.join(", "),
+    );
+    let replicas = texts::<1>(server, &sql)?.pop().map_or(0, |[count]| count.parse().unwrap_or(0));
+    let quorum = match config.quorum() {
+        Some(quorum) => quorum.to_string(),
+        None => {
+            let sql = "SELECT value FROM system.settings WHERE name = 'insert_quorum'";
+            texts::<1>(server, sql)?.pop().map_or_else(String::new, |[value]| value)
+        }
+    };
+    if replicas > 1 && matches!(quorum.as_str(), "" | "0" | "1") {
+        return Err(SinkError::Config {
+            key: "insert_quorum",
+            problem: format!(
+                "{quorum} is too few for tables with {replicas} replicas: a record could be \
+                 missing where it is read; write 2 or more"
+            ),
+        });
     }
     Ok(())
 }
@@ -77,7 +115,7 @@ fn database_exists(server: &Server, names: &Names) -> Result<bool, SinkError> {
 }
 
 fn read_tables(server: &Server, names: &Names) -> Result<Vec<FoundTable>, SinkError> {
-    let wanted = [&names.view, &names.rows, &names.letters, &names.records];
+    let wanted = [&names.view, &names.rows, &names.rows_shard, &names.letters, &names.records];
     let wanted: Vec<String> = wanted.iter().map(|name| text_clickhouse(name)).collect();
     let sql = format!(
         "SELECT name, engine, engine_full, sorting_key FROM system.tables \
@@ -101,10 +139,10 @@ fn compare(
     names: &Names,
     table: &Expected,
     found: &[FoundTable],
-) -> Result<(), SinkError> {
+) -> Result<Vec<String>, SinkError> {
     let mut differences = Vec::new();
     if let Some(there) = found.iter().find(|there| there.name == table.name) {
-        differences.extend(engine_difference(there));
+        differences.extend(engine_difference(&table.storage, there));
         differences.extend(key_difference(table, &there.sorting_key));
     }
     let sql = format!(
@@ -130,18 +168,29 @@ fn compare(
             differences.push(format!("column {name:?} is not written and has no default"));
         }
     }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(SinkError::Columns { table: names.plain(&table.name), differences })
+    Ok(differences)
 }
 
 /// Rows replace one another by revision only in this engine (also Replicated or Shared).
-fn engine_difference(there: &FoundTable) -> Option<String> {
+fn engine_difference(storage: &Storage, there: &FoundTable) -> Option<String> {
     let arguments = there.engine_full.split(" PARTITION BY ").next().unwrap_or_default();
     let arguments = arguments.split(" ORDER BY ").next().unwrap_or_default();
-    let by_revision = arguments.contains("revision");
-    if there.engine.ends_with("ReplacingMergeTree") && by_revision {
+    if let Storage::Distributed { arguments: wanted } = storage {
+        let plain = |text: &str| text.replace(['`', ' '], "");
+        let wanted = format!("Distributed({wanted})");
+        let same = plain(arguments) == plain(&wanted);
+        return (!same).then(|| format!("the engine is {arguments}, not {wanted}"));
+    }
+    if there.engine == "Distributed" {
+        return Some(format!(
+            "the engine is {arguments}: set engine = \"replicated\" and the cluster's name"
+        ));
+    }
+    let on_replicas = there.engine.starts_with("Replicated") || there.engine.starts_with("Shared");
+    if *storage != Storage::Plain && !on_replicas {
+        return Some(format!("the engine is {arguments}, which is not replicated"));
+    }
+    if there.engine.ends_with("ReplacingMergeTree") && arguments.contains("revision") {
         return None;
     }
     Some(format!("the engine is {arguments}, not ReplacingMergeTree(revision)"))

@@ -12,7 +12,7 @@ use tidemill_kernel::{
 };
 
 use super::{
-    ClickHouseConfig, Dialect, ddl,
+    ClickHouseConfig, Dialect, TableEngine, ddl,
     pieces::{PieceLimits, letter_pieces, row_pieces},
     row_binary::Reader,
     server::{Failure, code_of},
@@ -39,6 +39,8 @@ fn columns() -> Vec<Column> {
 fn keys() -> Vec<String> {
     vec!["device_id".into()]
 }
+
+const TABLE: &str = "benchmark.sensors_local";
 
 const ROWS_MODERN: &str = "\
 CREATE TABLE IF NOT EXISTS `benchmark`.`sensors_local_rows`
@@ -89,7 +91,7 @@ ORDER BY (`device_id`, `time`, `pipeline`, `source_partition`)";
 #[test]
 fn statements_of_both_dialects_are_as_documented() {
     for (dialect, rows) in [(Dialect::Modern, ROWS_MODERN), (Dialect::Legacy, ROWS_LEGACY)] {
-        let made = ddl(dialect, "benchmark.sensors_local", &columns(), &keys()).unwrap();
+        let made = ddl(dialect, &TableEngine::Plain, TABLE, &columns(), &keys()).unwrap();
         assert_eq!(made.len(), 5);
         assert_eq!(made[0], "CREATE DATABASE IF NOT EXISTS `benchmark`");
         assert_eq!(made[1], rows);
@@ -100,6 +102,40 @@ fn statements_of_both_dialects_are_as_documented() {
         let view = "CREATE VIEW IF NOT EXISTS `benchmark`.`sensors_local` AS SELECT `time`, ";
         assert!(made[4].starts_with(view), "{}", made[4]);
         assert!(made[4].ends_with(" FROM `benchmark`.`sensors_local_rows` FINAL"), "{}", made[4]);
+    }
+}
+
+#[test]
+fn replicated_tables_shard_the_rows_and_keep_records_everywhere() {
+    let engine = TableEngine::Replicated { cluster: "main".into() };
+    for (dialect, rows) in [(Dialect::Modern, ROWS_MODERN), (Dialect::Legacy, ROWS_LEGACY)] {
+        let made = ddl(dialect, &engine, TABLE, &columns(), &keys()).unwrap();
+        assert_eq!(made.len(), 6);
+        assert!(made.iter().all(|statement| statement.contains(" ON CLUSTER `main`")), "{made:?}");
+        let shard = rows
+            .replace("sensors_local_rows`", "sensors_local_rows_shard` ON CLUSTER `main`")
+            .replace(
+                "ReplacingMergeTree(",
+                "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/benchmark/\
+                 sensors_local_rows_shard', '{replica}', ",
+            );
+        assert_eq!(made[1], shard);
+        let all = "ENGINE = Distributed('main', 'benchmark', 'sensors_local_rows_shard', \
+                   cityHash64(`device_id`))";
+        assert!(made[2].ends_with(all) && !made[2].contains("CODEC"), "{}", made[2]);
+        for (at, name) in [(3, "dead_letters"), (4, "commits")] {
+            let engine = format!(
+                "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/every_shard/benchmark/\
+                 sensors_local_{name}', '{{shard}}-{{replica}}', `revision`)"
+            );
+            assert!(made[at].contains(&engine), "{}", made[at]);
+        }
+        assert!(made[5].ends_with(" FROM `benchmark`.`sensors_local_rows` FINAL"), "{}", made[5]);
+    }
+    for cluster in ["", "a'b", "a`b", "a b"] {
+        let engine = TableEngine::Replicated { cluster: cluster.into() };
+        let error = ddl(Dialect::Modern, &engine, TABLE, &columns(), &keys()).unwrap_err();
+        assert!(matches!(error, SinkError::Config { key: "cluster", .. }), "{cluster}: {error}");
     }
 }
 
@@ -151,7 +187,7 @@ fn codes_are_read_from_answers_of_servers_only() {
 
 #[test]
 fn what_passes_is_retried_and_what_the_data_causes_is_refused() {
-    let class = |code| StoreError::from(Failure { code, text: "t".into() });
+    let class = |code| StoreError::from(Failure { code, untrusted: false, text: "t".into() });
     // Too many parts, memory, read-only (two), no table, no database, no time, too many queries,
     // network, no Keeper, quorum, replica behind, table is dropped, unknown, no answer at all.
     for code in
@@ -163,7 +199,8 @@ fn what_passes_is_retried_and_what_the_data_causes_is_refused() {
     // No such column (three), type, cannot parse (three), syntax, access, credentials.
     for code in [10, 16, 47, 53, 6, 27, 33, 62, 497, 516, 193, 131, 117] {
         assert!(matches!(class(Some(code)), StoreError::Refused(_)), "{code}");
-        let error = SinkError::from(Failure { code: Some(code), text: "t".into() });
+        let error =
+            SinkError::from(Failure { code: Some(code), untrusted: false, text: "t".into() });
         assert!(!error.retry(), "{code}");
     }
 }

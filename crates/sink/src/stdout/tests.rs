@@ -58,6 +58,8 @@ fn commit() -> Commit {
         closed_until_ms: 0,
         highest_event_time_ms: 0,
         birth: None,
+        birth_ordinal: 0,
+        birth_generation: 0,
         processed: None,
         resume: None,
         ledger: Ledger::default(),

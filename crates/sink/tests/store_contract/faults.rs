@@ -214,6 +214,7 @@ fn other_engine_or_key_is_a_difference() {
         connect(&config).unwrap();
         let statements = tidemill_sink::clickhouse::ddl(
             tidemill_sink::clickhouse::Dialect::Legacy,
+            &config.engine,
             &config.table,
             &columns(),
             &keys(),

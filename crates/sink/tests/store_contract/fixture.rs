@@ -129,9 +129,11 @@ pub(crate) fn record(number: u64, ordinal: u64, closed_minute: u64) -> CommitRec
         closed_until_ms: (DAY_S + closed_minute * 60) as i64 * 1000,
         highest_event_time_ms: (DAY_S + closed_minute * 60) as i64 * 1000 + 5_001,
         birth: Some(Position::new(1, 2, 3)),
+        birth_ordinal: 0,
+        birth_generation: 0,
         processed: Some(Position::new(u64::MAX, ordinal, u32::MAX)),
         resume: None,
-        ledger: Ledger { messages: ordinal, aggregated: ordinal, open: 0, late: 0, rejected: 0 },
+        ledger: Ledger { messages: ordinal, aggregated: ordinal, ..Ledger::default() },
     }
 }
 

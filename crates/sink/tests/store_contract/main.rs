@@ -1,4 +1,5 @@
-//! One contract, run against every store: the embedded one, an old and a modern ClickHouse.
+//! One contract, run against every store: the embedded one, an old and a modern ClickHouse, and
+//! a cluster of two shards with two replicas each.
 //!
 //! The ClickHouse servers are those of `TIDEMILL_CLICKHOUSE_URL` and
 //! `TIDEMILL_CLICKHOUSE_MODERN_URL`, else they are started once for this program.
@@ -8,7 +9,9 @@
 mod cases;
 mod faults;
 mod fixture;
+mod https;
 mod proxy;
+mod replicated;
 mod services;
 mod target;
 
@@ -18,6 +21,7 @@ macro_rules! contract {
         contract!(@store embedded: $($case),+);
         contract!(@store legacy: $($case),+);
         contract!(@store modern: $($case),+);
+        contract!(@store cluster: $($case),+);
     };
     (@store $store:ident: $($case:ident),+) => {
         mod $store {

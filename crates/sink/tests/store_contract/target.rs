@@ -11,12 +11,15 @@ use tidemill_engine::port::Store;
 use tidemill_kernel::row::Column;
 use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedReader,
-    EmbeddedStore, SinkError, StoreReader,
+    EmbeddedStore, SinkError, StoreReader, clickhouse::TableEngine,
 };
 
 use crate::{
     fixture::{columns, keys},
-    services,
+    services::{
+        self,
+        clickhouse_replicas::{CLUSTER, Replicas},
+    },
 };
 
 /// Where a case keeps its rows.
@@ -36,6 +39,10 @@ impl Target {
 
     pub(crate) fn modern() -> Target {
         Target::ClickHouse(fresh(&services::modern_url()))
+    }
+
+    pub(crate) fn cluster() -> Target {
+        Target::ClickHouse(fresh_replicated(services::replicas()))
     }
 
     /// Whether the store refuses a commit that does not follow the stored one.
@@ -81,6 +88,13 @@ pub(crate) fn fresh(url: &str) -> ClickHouseConfig {
     config.create = true;
     // An earlier program may have had this number.
     ask(&config, &format!("DROP DATABASE IF EXISTS {database}"));
+    config
+}
+
+/// A config with a database of its own on a cluster, by its first server.
+pub(crate) fn fresh_replicated(cluster: &Replicas) -> ClickHouseConfig {
+    let mut config = fresh(cluster.server(0).url());
+    config.engine = TableEngine::Replicated { cluster: CLUSTER.into() };
     config
 }
 

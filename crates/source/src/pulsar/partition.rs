@@ -234,6 +234,10 @@ impl PartitionTask {
                 }
             }
             Order::ReadFrom { from, seek: false } => {
+                if let Some(text) = self.log_is_too_short(from).await {
+                    self.send(SourceEvent::Failed(self.name.clone(), text));
+                    return;
+                }
                 info!(partition = %self.name, ?from, "reading");
                 self.reading = self.assigned;
                 self.last = from.map(broker_position);
@@ -252,6 +256,26 @@ impl PartitionTask {
                 self.acknowledge = Some(through);
             }
             Order::Acknowledge(_) => {}
+        }
+    }
+
+    /// Returns what is wrong if the topic ends before the position that reading is to begin with:
+    /// it is another one, and all of it would look like repeats.
+    async fn log_is_too_short(&self, from: Option<Position>) -> Option<String> {
+        let from = broker_position(from?);
+        match self.handle.last_position().await {
+            Ok(Some(last)) if last < from => Some(format!(
+                "topic {:?} ends with entry {last}, before entry {from}, which is processed: it \
+                 is not the topic that the commits speak of; restore it, or forget them: raise \
+                 pipeline.generation and run \"tidemill reset CONFIG\" for this partition",
+                self.topic
+            )),
+            Ok(_) => None,
+            // What cannot be told now does not hold up reading.
+            Err(error) => {
+                warn!(partition = %self.name, %error, "end of the topic not known");
+                None
+            }
         }
     }
 

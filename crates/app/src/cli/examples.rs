@@ -1,0 +1,54 @@
+//! What stands at the end of each command's `--help`: commands to copy. A test parses every line.
+
+pub(super) const RUN: &str = "\
+Examples:
+  tidemill run sensors.toml
+  tidemill run sensors.toml --log-windows
+  tidemill --log-format json run sensors.toml
+
+SIGTERM or Ctrl-C stops it in good order: it takes a last commit and ends within
+limits.drain_timeout. A second one ends it at once; nothing is lost either way.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  tidemill demo --for 30s
+  tidemill demo --rate 100000 --devices 5000 --path large.db";
+
+pub(super) const CHECK: &str = "\
+Example:
+  tidemill check sensors.toml";
+
+pub(super) const GENERATE: &str = "\
+Examples:
+  tidemill generate --messages 100000 --out messages.ndjson
+  tidemill generate --pulsar pulsar://127.0.0.1:6650 --messages 2000000
+  tidemill generate --pulsar pulsar://127.0.0.1:6650 --rate 1000 --real-pace --late-ratio 0.001";
+
+pub(super) const DDL: &str = "\
+Examples:
+  tidemill ddl sensors.toml
+  tidemill ddl sensors.toml --dialect legacy";
+
+pub(super) const QUERY: &str = "\
+Examples:
+  tidemill query sensors.toml --device sensor_001 --columns time,record_count,temperature
+  tidemill query sensors.toml --from 2026-01-01T12:00:00Z --to 2026-01-01T13:00:00Z
+  tidemill query sensors.toml --dead-letters --reason late";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  tidemill verify sensors.toml
+  tidemill verify sensors.toml --store-only
+
+Exit status: 0 proved, 1 a difference, 2 could not check.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  tidemill completions bash > ~/.local/share/bash-completion/completions/tidemill
+  tidemill completions zsh > ~/.zfunc/_tidemill
+  tidemill completions fish > ~/.config/fish/completions/tidemill.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  tidemill man > tidemill.1
+  tidemill man --out man1";

@@ -1,0 +1,95 @@
+//! The only unsafe code of this crate: loads and stores of vector registers, and the step into
+//! code that is compiled for AVX2.
+//!
+//! Both are sound by their types. A load or store takes a reference to an array of exactly the
+//! register's size, and the unaligned instructions are used. Code for AVX2 is entered with an
+//! [`Avx2`] only, which exists only where the processor was asked and has what is needed.
+#![allow(unsafe_code, reason = "see above; nothing else in the crate may")]
+
+use std::arch::x86_64::*;
+
+use super::{Lane, plan::QuickPlan, walk, work::Work};
+use tidemill_kernel::event::Rows;
+
+/// The proof that this processor has AVX2 and the bit instructions that came with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// Returns the proof, if the processor gives it.
+    pub(crate) fn detect() -> Option<Avx2> {
+        let has_all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2");
+        has_all.then_some(Avx2(()))
+    }
+
+    /// Calls [`walk::read`].
+    #[inline]
+    pub(super) fn read<const L: usize>(
+        self,
+        plan: &QuickPlan,
+        lanes: &[Lane<'_>; L],
+        work: &mut Work<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Option<()> {
+        // SAFETY: `detect` saw every feature that `read` is compiled for.
+        unsafe { walk::read(plan, lanes, work, rows) }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load32(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: the reference is to 32 readable bytes; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load16(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: the reference is to 16 readable bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn store16(bytes: &mut [u8; 16], value: __m128i) {
+    // SAFETY: the reference is to 16 writable bytes; the store needs no alignment.
+    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), value) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load_pairs(pairs: &[[u64; 2]; 2]) -> __m256d {
+    // SAFETY: the reference is to 32 readable bytes, every pattern of which is a float's.
+    unsafe { _mm256_loadu_pd(pairs.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load_floats(values: &[f64; 4]) -> __m256d {
+    // SAFETY: the reference is to four readable floats; the load needs no alignment.
+    unsafe { _mm256_loadu_pd(values.as_ptr()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn store_floats(values: &mut [f64; 4], value: __m256d) {
+    // SAFETY: the reference is to four writable floats; the store needs no alignment.
+    unsafe { _mm256_storeu_pd(values.as_mut_ptr(), value) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load_ints(values: &[i64; 4]) -> __m256i {
+    // SAFETY: the reference is to four readable integers; the load needs no alignment.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn store_ints(values: &mut [i64; 4], value: __m256i) {
+    // SAFETY: the reference is to four writable integers; the store needs no alignment.
+    unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value) }
+}

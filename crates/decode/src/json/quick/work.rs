@@ -1,0 +1,157 @@
+//! What the quick reader needs beside the plan: the staged numbers of each lane, and the list of
+//! values that were not as the plan expects.
+
+use super::{
+    super::{layout::Layout, value::Values},
+    plan::{Kind, QuickPlan},
+    table::{NEUTRAL_FLOAT, NEUTRAL_INT, Scale},
+};
+use crate::{json::value::Cell, time::parse_text};
+use tidemill_kernel::schema::TimeUnit;
+
+/// The most messages that are read in lock step.
+pub(super) const LANES_MAX: usize = 4;
+/// The most numbers of one message. A stage is found by a byte, so no place is out of bounds.
+pub(super) const SLOTS: usize = 256;
+
+/// The digits of one message's numbers, waiting to be converted.
+#[derive(Clone, Debug)]
+#[repr(C, align(32))]
+pub(super) struct Stage {
+    pub(super) digits: [[u8; 16]; SLOTS],
+    pub(super) scales: [Scale; SLOTS],
+}
+
+impl Stage {
+    /// Makes one number 0. `groups` are those of the floats and of the integers.
+    pub(super) fn neutralise(&mut self, slot: u8, groups: [usize; 2]) {
+        let group = usize::from(slot) / 4;
+        let is_int = group >= groups[0] && group < groups[0] + groups[1];
+        self.digits[usize::from(slot)] = [0; 16];
+        self.scales[usize::from(slot)] = if is_int { NEUTRAL_INT } else { NEUTRAL_FLOAT };
+    }
+}
+
+/// A value that was not as the plan expects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Odd {
+    pub(super) lane: usize,
+    pub(super) step: usize,
+    pub(super) cell: Cell,
+}
+
+/// The memory of a quick reader, kept from message to message.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(super) stages: Box<[Stage; LANES_MAX]>,
+    pub(super) odd: Vec<Odd>,
+    pub(super) times: TimeCache,
+}
+
+impl Memory {
+    /// Returns memory for messages of that layout.
+    pub(crate) fn new(layout: &Layout) -> Memory {
+        let groups = [layout.floats.len().div_ceil(4), layout.ints.len().div_ceil(4)];
+        let mut stage = Stage { digits: [[0; 16]; SLOTS], scales: [NEUTRAL_FLOAT; SLOTS] };
+        (0..=255).for_each(|slot| stage.neutralise(slot, groups));
+        let stages = Box::new([stage.clone(), stage.clone(), stage.clone(), stage]);
+        Memory { stages, odd: Vec::new(), times: TimeCache::default() }
+    }
+}
+
+/// What one reading works with.
+#[derive(Debug)]
+pub(crate) struct Work<'w> {
+    pub(super) layout: &'w Layout,
+    pub(super) values: &'w mut Values,
+    pub(super) memory: &'w mut Memory,
+    pub(super) depth_max: usize,
+    /// How much of a lane is left behind the stand-in that it reads; `None`: it reads itself.
+    pub(super) detours: [Option<usize>; LANES_MAX],
+    /// How many values each lane lacks.
+    pub(super) lacking: [u8; LANES_MAX],
+    /// The times that are no staged numbers, in milliseconds; negative where there is none.
+    pub(super) times_ms: [i64; LANES_MAX],
+}
+
+impl<'w> Work<'w> {
+    /// Starts a reading.
+    #[inline]
+    pub(super) fn new(
+        layout: &'w Layout,
+        values: &'w mut Values,
+        memory: &'w mut Memory,
+        depth_max: usize,
+    ) -> Work<'w> {
+        memory.odd.clear();
+        values.scratch.clear();
+        let (detours, lacking) = ([None; LANES_MAX], [0; LANES_MAX]);
+        Work { layout, values, memory, depth_max, detours, lacking, times_ms: [-1; LANES_MAX] }
+    }
+
+    /// Notes what stands in place of a value that the plan expects. Returns `None` if that is
+    /// for the judge to say.
+    pub(super) fn note_odd(
+        &mut self,
+        plan: &QuickPlan,
+        lane: usize,
+        step: usize,
+        cell: Cell,
+    ) -> Option<()> {
+        let of = &plan.steps[step];
+        if matches!(of.kind, Kind::Float | Kind::Int | Kind::TimeNumber | Kind::Bool) {
+            self.memory.stages[lane].neutralise(of.stage, plan.groups_of_rows());
+        }
+        match (of.kind, cell) {
+            (Kind::Key, _) => return None,
+            (Kind::TimeNumber | Kind::TimeText, Cell::Time(time)) => {
+                self.times_ms[lane] = time.as_ms();
+            }
+            (Kind::TimeNumber | Kind::TimeText, _) => return None,
+            _ if of.rule.is_some() => self.memory.odd.push(Odd { lane, step, cell }),
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// The minute of the last time that was read as text, as it was written.
+#[derive(Debug, Default)]
+pub(super) struct TimeCache {
+    minute: Option<([u8; 16], i64)>,
+}
+
+/// What `:00.000Z` is.
+const SECONDS: u64 = u64::from_le_bytes(*b":00.000Z");
+const SECONDS_FIXED: u64 = u64::from_le_bytes([0xff, 0, 0, 0xff, 0, 0, 0, 0xff]);
+
+impl TimeCache {
+    /// Returns the milliseconds that `YYYY-MM-DDTHH:MM:SS.mmmZ` writes, if the minute is that of
+    /// the last one and the rest is as simple as that.
+    #[inline(always)]
+    pub(super) fn read(&self, text: &[u8; 24]) -> Option<i64> {
+        let (minute, base_ms) = self.minute?;
+        let (head, tail) = text.split_first_chunk::<16>()?;
+        let word = u64::from_le_bytes(*tail.first_chunk()?) ^ SECONDS;
+        let beyond_nine = word.wrapping_add(0x7676_7676_7676_7676) | word;
+        let is_simple = word & SECONDS_FIXED == 0 && beyond_nine & 0x8080_8080_8080_8080 == 0;
+        let digit = |at: u32| (word >> (8 * at) & 0xff) as i64;
+        let second = digit(1) * 10 + digit(2);
+        if *head != minute || !is_simple || second > 59 {
+            return None;
+        }
+        let ms = digit(4) * 100 + digit(5) * 10 + digit(6);
+        Some(base_ms + second * 1000 + ms)
+    }
+
+    /// Remembers the minute of a time that was read as text without a pinned unit.
+    pub(super) fn learn(&mut self, text: &[u8]) {
+        let Some(minute) = text.first_chunk::<16>() else { return };
+        let mut start = [0; 20];
+        start[..16].copy_from_slice(minute);
+        start[16..].copy_from_slice(b":00Z");
+        if let Some(time) = parse_text(&start, TimeUnit::Auto) {
+            self.minute = Some((*minute, time.as_ms()));
+        }
+    }
+}

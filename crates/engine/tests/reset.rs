@@ -1,0 +1,217 @@
+//! What an operator's reset does to a lane: it forgets, or goes on behind messages that are gone,
+//! and in both cases every message is in exactly one place of the ledger.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidemill_decode::DecodeLimits;
+use tidemill_engine::{
+    error::LaneErrorKind,
+    lane::{Action, Lane, LaneConfig},
+    ledger::Ledger,
+    port::{Commit, Continuity, Entry, RawMessage},
+    record::{CommitRecord, ORDINAL_BITS},
+    reset::Reset,
+};
+use tidemill_kernel::{
+    event::Position,
+    plan::Plan,
+    rollup::RollupConfig,
+    schema::{Field, Role, Schema, ValueType},
+    time::{DurationMs, WindowGrid},
+};
+
+const MINUTE_MS: i64 = 60_000;
+/// A whole minute.
+const START_MS: i64 = 1_700_000_040_000;
+
+fn config(generation: u32) -> LaneConfig {
+    let schema = Schema::new(vec![
+        Field::new("device", ValueType::Text, Role::Key),
+        Field::new("time", ValueType::Int, Role::Time),
+    ]);
+    LaneConfig {
+        rollup: RollupConfig {
+            plan: Arc::new(Plan::new(Arc::new(schema.expect("a schema")))),
+            grid: WindowGrid::new(MINUTE_MS, 0).expect("a grid"),
+            max_out_of_orderness: DurationMs::from_ms(0),
+            allowed_lateness: DurationMs::from_ms(0),
+            max_future_skew: DurationMs::from_ms(0),
+            devices_max: 100,
+            piece_rows_max: 100,
+            generation,
+            pipeline: "p".into(),
+            source_partition: "0".into(),
+            hash_seed: 1,
+        },
+        decode: DecodeLimits::default(),
+        fingerprint: "a=1".into(),
+        continuity: Continuity::Counted,
+        commit_interval_ms: 1,
+        idle_timeout_ms: 1_000_000,
+        commits_in_flight_max: 100,
+        letters_per_commit_max: 100,
+        dead_letter_bytes_max: 100,
+    }
+}
+
+/// An entry with a message for each of these seconds.
+fn entry(segment: u64, offset: u64, seconds: &[i64]) -> Entry {
+    let mut buffer = Vec::new();
+    let mut messages = Vec::new();
+    for (index, second) in seconds.iter().enumerate() {
+        let start = buffer.len() as u32;
+        let time_ms = START_MS + second * 1000;
+        buffer.extend_from_slice(format!("{{\"device\":\"a\",\"time\":{time_ms}}}").as_bytes());
+        messages.push(RawMessage {
+            position: Position::new(segment, offset, index as u32),
+            start,
+            length: buffer.len() as u32 - start,
+            publish_time_ms: i64::MAX,
+            reject: None,
+        });
+    }
+    let position = Position::new(segment, offset, 0);
+    Entry { position, buffer: Bytes::from(buffer), messages, credit: 1 }
+}
+
+/// What a lane did: its commits, whether it sent the source back, and why it stopped.
+#[derive(Default)]
+struct Done {
+    commits: Vec<Commit>,
+    went_back: bool,
+    failure: Option<LaneErrorKind>,
+}
+
+impl Done {
+    fn last(&self) -> &CommitRecord {
+        &self.commits.last().expect("there was a commit").record
+    }
+}
+
+/// Runs a lane from a record over entries, with a commit behind each.
+fn run(generation: u32, record: Option<&CommitRecord>, entries: &[Entry]) -> Done {
+    let mut lane = Lane::new(config(generation), 7, 0);
+    let (mut actions, mut now_ms) = (Vec::new(), 0);
+    lane.start(record.cloned(), now_ms, &mut actions);
+    for entry in entries {
+        now_ms += 1;
+        lane.take(entry, now_ms, &mut actions);
+        lane.tick(now_ms, &mut actions);
+    }
+    let mut done = Done::default();
+    for action in actions {
+        match action {
+            Action::Commit { commit, .. } => done.commits.push(*commit),
+            Action::Read { seek, .. } => done.went_back |= seek,
+            Action::Failed(error) => done.failure = Some(error.kind),
+            Action::Acknowledge(_) => {}
+        }
+    }
+    done
+}
+
+fn reset() -> Reset<'static> {
+    Reset { generation: 1, fingerprint: "a=1", writer: 9 }
+}
+
+fn grid() -> WindowGrid {
+    WindowGrid::new(MINUTE_MS, 0).expect("a grid")
+}
+
+/// One minute closed with two messages, the next one open with three; entry 2 is half processed
+/// by what counts as open.
+fn before() -> CommitRecord {
+    let entries = [entry(5, 0, &[1, 2]), entry(5, 1, &[61]), entry(5, 2, &[62, 119])];
+    let record = run(0, None, &entries).last().clone();
+    let ledger = Ledger { messages: 5, aggregated: 2, open: 3, ..Ledger::default() };
+    assert_eq!(record.ledger, ledger);
+    record
+}
+
+#[test]
+fn log_that_was_made_anew_stops_a_lane_whose_windows_are_open() {
+    let record = before();
+    let anew = [entry(9, 0, &[130])];
+    assert!(run(0, Some(&record), &anew).went_back, "the source is sent back first");
+    let mut lane = Lane::new(config(0), 7, 4);
+    let mut actions = Vec::new();
+    lane.start(Some(record), 0, &mut actions);
+    lane.take(&anew[0], 0, &mut actions);
+    let Some(Action::Failed(error)) = actions.pop() else { panic!("{actions:?}") };
+    assert!(matches!(error.kind, LaneErrorKind::Gap { .. }), "{error}");
+    assert!(error.to_string().contains("tidemill reset CONFIG --accept-loss"), "{error}");
+}
+
+#[test]
+fn accepted_loss_counts_what_was_open_and_goes_on_with_the_log_made_anew() {
+    let record = reset().accept_loss(&before(), grid(), 0, None);
+    let lost = Ledger { messages: 5, aggregated: 2, lost: 3, ..Ledger::default() };
+    assert_eq!((record.ledger, record.ledger.balances()), (lost, true));
+    assert_eq!(record.closed_until_ms, START_MS + 2 * MINUTE_MS);
+    // A message for the window that was given up is late; nothing is mixed into it.
+    let anew = [entry(9, 0, &[118, 130]), entry(9, 1, &[181])];
+    let done = run(1, Some(&record), &anew);
+    assert_eq!(done.failure, None);
+    let birth = &done.commits[0].record;
+    assert_eq!((birth.birth, birth.birth_ordinal), (Some(Position::new(9, 0, 0)), 5));
+    let ledger = Ledger { messages: 8, aggregated: 3, open: 1, late: 1, rejected: 0, lost: 3 };
+    assert_eq!(done.last().ledger, ledger);
+    assert_eq!(done.last().ordinal, 8);
+    // And from each of its records a restart comes to the same.
+    for commit in &done.commits {
+        let again = run(1, Some(&commit.record), &anew);
+        assert_eq!((again.failure, again.went_back), (None, false));
+        if let Some(last) = again.commits.last() {
+            assert_eq!(last.record.ledger, ledger);
+        }
+    }
+}
+
+#[test]
+fn accepted_loss_goes_on_behind_a_gap_and_counts_nothing_twice() {
+    let record = reset().accept_loss(&before(), grid(), 0, None);
+    // Entry 1 and 2 are still there, 3 and 4 are gone.
+    let rest = [entry(5, 1, &[61]), entry(5, 2, &[62, 119]), entry(5, 5, &[150])];
+    let done = run(1, Some(&record), &rest);
+    assert_eq!((done.failure.as_ref(), done.went_back), (None, false));
+    assert_eq!(done.last().ledger.messages, 6);
+    assert_eq!(done.last().birth, Some(Position::new(5, 5, 0)));
+    // Behind the first entry gaps count again.
+    let gap = [rest[2].clone(), entry(5, 7, &[151])];
+    assert!(run(1, Some(&record), &gap).went_back);
+}
+
+#[test]
+fn rows_of_open_windows_that_were_emitted_are_not_lost() {
+    let emitted = reset().accept_loss(&before(), grid(), 2, Some(START_MS + 2 * MINUTE_MS));
+    let ledger = Ledger { messages: 5, aggregated: 4, lost: 1, ..Ledger::default() };
+    assert_eq!(emitted.ledger, ledger);
+    // Rows may hold more than the record speaks of, if it was never written.
+    let beyond = reset().accept_loss(&before(), grid(), 7, Some(START_MS + 3 * MINUTE_MS));
+    let ledger = Ledger { messages: 9, aggregated: 9, ..Ledger::default() };
+    assert_eq!((beyond.ledger, beyond.ordinal), (ledger, 9));
+    assert_eq!(beyond.closed_until_ms, START_MS + 3 * MINUTE_MS);
+}
+
+#[test]
+fn forgotten_lane_counts_anew_and_its_rows_replace_the_old_ones() {
+    let record = reset().forget(&before());
+    let log = [entry(5, 0, &[1, 2]), entry(5, 1, &[61])];
+    let done = run(1, Some(&record), &log);
+    let ledger = Ledger { messages: 3, aggregated: 2, open: 1, ..Ledger::default() };
+    assert_eq!(done.last().ledger, ledger);
+    assert_eq!((done.last().birth_ordinal, done.last().birth_generation), (0, 1));
+    assert!(done.last().revision() >> ORDINAL_BITS == 1);
+    // A process that was not stopped builds on a record that is no longer the last one.
+    assert_eq!(done.commits[0].previous, Some(record.id));
+    assert!(record.revision() > before().revision());
+}
+
+#[test]
+fn a_lower_generation_than_that_of_the_reset_is_refused() {
+    let record = reset().forget(&before());
+    let done = run(0, Some(&record), &[entry(5, 0, &[1])]);
+    assert!(matches!(done.failure, Some(LaneErrorKind::Newer { .. })));
+    assert!(done.commits.is_empty());
+}

@@ -1,0 +1,115 @@
+//! Which slot a key has: open addressing over eight bytes per key.
+//!
+//! An entry is 32 bits of the key's hash and the slot. Their order is that of the hashes, so the
+//! table grows without reading a key, and its places can be fetched before they are looked at. It
+//! stores no keys: who asks compares them.
+
+use alloc::vec::Vec;
+
+use crate::prefetch;
+
+const FREE: u64 = 0;
+const CAPACITY_MIN: usize = 16;
+/// The most slots: an entry holds the slot plus one in 32 bits.
+pub(crate) const SLOTS_MAX: usize = u32::MAX as usize - 1;
+
+/// Slots by the hashes of their keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyTable {
+    /// A power of two, none at first; at most two thirds are used.
+    entries: Vec<u64>,
+    count: usize,
+}
+
+impl KeyTable {
+    /// Fetches the place where a hash is looked for.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        prefetch::element(&self.entries, self.home(tag(hash)));
+    }
+
+    /// Returns the first slot whose key has that hash as far as the table keeps it, and that
+    /// `is_key` accepts.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, mut is_key: impl FnMut(usize) -> bool) -> Option<usize> {
+        let tag = tag(hash);
+        let mut at = self.home(tag);
+        // A third of the entries is free, so this ends; an empty table has no entry at all.
+        while let Some(entry) = self.entries.get(at).copied().filter(|entry| *entry != FREE) {
+            let slot = (entry as u32 - 1) as usize;
+            if (entry >> 32) as u32 == tag && is_key(slot) {
+                return Some(slot);
+            }
+            at = (at + 1) & (self.entries.len() - 1);
+        }
+        None
+    }
+
+    /// Adds a slot whose key is not there yet.
+    ///
+    /// # Panics
+    /// If the slot is beyond [`SLOTS_MAX`].
+    pub(crate) fn insert(&mut self, hash: u64, slot: usize) {
+        assert!(slot <= SLOTS_MAX, "the limit of devices is below 2^32");
+        if (self.count + 1) * 3 > self.entries.len() * 2 {
+            self.grow();
+        }
+        self.count += 1;
+        self.place(u64::from(tag(hash)) << 32 | (slot as u64 + 1));
+    }
+
+    fn grow(&mut self) {
+        let capacity = (self.entries.len() * 2).max(CAPACITY_MIN);
+        let old = core::mem::replace(&mut self.entries, alloc::vec![FREE; capacity]);
+        old.into_iter().filter(|entry| *entry != FREE).for_each(|entry| self.place(entry));
+    }
+
+    fn place(&mut self, entry: u64) {
+        let mut at = self.home((entry >> 32) as u32);
+        while self.entries[at] != FREE {
+            at = (at + 1) & (self.entries.len() - 1);
+        }
+        self.entries[at] = entry;
+    }
+
+    /// The upper bits of the tag, so that growing needs nothing but the tag.
+    #[inline]
+    fn home(&self, tag: u32) -> usize {
+        ((u64::from(tag) * self.entries.len() as u64) >> 32) as usize
+    }
+}
+
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_keeps_its_slot_while_the_table_grows() {
+        let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut table = KeyTable::default();
+        assert_eq!(table.find(hash(0), |_| true), None);
+        for slot in 0..5_000 {
+            table.insert(hash(slot as u64), slot);
+        }
+        for slot in 0..5_000 {
+            assert_eq!(table.find(hash(slot as u64), |found| found == slot), Some(slot));
+        }
+        assert!((5_000..20_000).all(|key| table.find(hash(key), |_| false).is_none()));
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart_by_who_asks() {
+        let mut table = KeyTable::default();
+        for slot in 0..100 {
+            table.insert(u64::MAX, slot);
+        }
+        assert_eq!(table.find(u64::MAX, |slot| slot == 77), Some(77));
+        assert_eq!(table.find(u64::MAX, |slot| slot == 100), None);
+        assert_eq!(table.find(0, |_| true), None);
+    }
+}

@@ -1,0 +1,323 @@
+//! Single states of a device-window, read as values and set from values.
+//!
+//! What emitting, encoding and merging use; folding works on the words themselves. Times are
+//! absolute here.
+
+use alloc::boxed::Box;
+
+use super::{
+    CHUNK_ROWS, Chunk,
+    layout::{COUNTS, COVERAGE, TIMES, unspan},
+};
+use crate::{
+    aggregate::{
+        coverage::Coverage,
+        first_last::{Decided, End, offset_of, rank_of},
+        min_max::MinMax,
+        most_frequent::{CodeCounts, counted_in_place},
+        sum::{self, FloatSum, IntSum},
+        wide::WideSum,
+    },
+    plan::Plan,
+};
+
+/// What every device-window has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quality {
+    pub(crate) record_count: u32,
+    pub(crate) invalid_count: u32,
+    pub(crate) first_event_time_ms: i64,
+    pub(crate) last_event_time_ms: i64,
+    pub(crate) coverage: Coverage,
+}
+
+impl Quality {
+    /// Takes another one in that counts messages too.
+    pub(crate) fn merge(&mut self, other: &Quality) {
+        if self.record_count == 0 {
+            *self = *other;
+            return;
+        }
+        self.first_event_time_ms = self.first_event_time_ms.min(other.first_event_time_ms);
+        self.last_event_time_ms = self.last_event_time_ms.max(other.last_event_time_ms);
+        self.coverage.merge(other.coverage);
+        self.record_count += other.record_count;
+        self.invalid_count = self.invalid_count.saturating_add(other.invalid_count);
+    }
+}
+
+/// The window that a chunk's times belong to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) start_ms: i64,
+    pub(crate) size_ms: i64,
+}
+
+impl Span {
+    /// Returns a time as milliseconds from the window's start, if it lies in the window.
+    fn offset(self, time_ms: i64) -> Option<u32> {
+        let offset_ms = time_ms.checked_sub(self.start_ms)?;
+        let inside = (0..self.size_ms).contains(&offset_ms);
+        inside.then(|| u32::try_from(offset_ms).ok()).flatten()
+    }
+}
+
+/// The states of one device-window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct States<'a> {
+    pub(crate) chunk: &'a Chunk,
+    pub(crate) plan: &'a Plan,
+    pub(crate) row: usize,
+    pub(crate) span: Span,
+}
+
+impl<'a> States<'a> {
+    fn word(&self, at: usize) -> u64 {
+        self.chunk.row(self.row)[at]
+    }
+
+    fn place(&self, index: usize) -> (u16, u16) {
+        (self.row as u16, index as u16)
+    }
+
+    pub(crate) fn key(&self) -> &'a [u8] {
+        self.chunk.key(self.row)
+    }
+
+    pub(crate) fn quality(&self) -> Quality {
+        let (counts, times) = (self.word(COUNTS), self.word(TIMES));
+        Quality {
+            record_count: counts as u32,
+            invalid_count: (counts >> 32) as u32,
+            first_event_time_ms: self.span.start_ms + i64::from(times as u32),
+            last_event_time_ms: self.span.start_ms + (times >> 32) as i64,
+            coverage: Coverage::from_bits(self.word(COVERAGE)),
+        }
+    }
+
+    /// Returns how many messages lacked a field.
+    pub(crate) fn absent(&self, bit: usize) -> u32 {
+        self.chunk.absent.get(self.row * self.plan.presence_bits + bit).copied().unwrap_or(0)
+    }
+
+    /// Returns how many messages had a field.
+    pub(crate) fn present(&self, bit: usize) -> u32 {
+        self.word(COUNTS) as u32 - self.absent(bit)
+    }
+
+    /// Returns the part of a sum that the row holds, and the other part if there is one.
+    pub(crate) fn float_sum(&self, index: usize) -> (FloatSum, Option<&'a WideSum>) {
+        let at = self.plan.layout.float_sums.start + index;
+        let units = sum::units(self.word(at), self.word(at + self.plan.float_sums.len()));
+        let cold = self.chunk.cold.get(&self.place(index)).map(|cold| &**cold);
+        (FloatSum::from_units(units), cold)
+    }
+
+    pub(crate) fn int_sum(&self, index: usize) -> IntSum {
+        let cold = self.chunk.cold_ints.get(&self.place(index)).copied().unwrap_or(0);
+        let hot = self.word(self.plan.layout.int_sums.start + index) as i64;
+        IntSum::from_total(cold.saturating_add(i128::from(hot)))
+    }
+
+    pub(crate) fn true_count(&self, index: usize) -> u32 {
+        // Never above the record count.
+        self.word(self.plan.layout.flags.start + index) as u32
+    }
+
+    /// Returns the codes with their counts, in no order that means anything.
+    pub(crate) fn codes(&self, index: usize) -> impl Iterator<Item = (u16, u32)> + use<'a> {
+        let at = self.plan.layout.codes.start + 2 * index;
+        let spilled = self.chunk.spilled_codes.get(&self.place(index));
+        let places = &self.chunk.row(self.row)[at..at + 2];
+        counted_in_place(places).chain(spilled.into_iter().flat_map(CodeCounts::iter))
+    }
+
+    pub(crate) fn float_range(&self, index: usize) -> MinMax<f64> {
+        let at = self.plan.layout.float_ranges.start + 2 * index;
+        MinMax { min: f64::from_bits(self.word(at)), max: f64::from_bits(self.word(at + 1)) }
+    }
+
+    pub(crate) fn int_range(&self, index: usize) -> MinMax<i64> {
+        let at = self.plan.layout.int_ranges.start + 2 * index;
+        MinMax { min: self.word(at) as i64, max: self.word(at + 1) as i64 }
+    }
+
+    pub(crate) fn float_end(&self, index: usize) -> Decided<f64> {
+        let (_, end) = self.plan.float_ends[index];
+        let at = self.plan.layout.float_ends.start + 2 * index;
+        let value = f64::from_bits(self.word(at + 1));
+        Decided { time_ms: self.time(end, self.word(at)), value }
+    }
+
+    pub(crate) fn int_end(&self, index: usize) -> Decided<i64> {
+        let (_, end) = self.plan.int_ends[index];
+        let at = self.plan.layout.int_ends.start + 2 * index;
+        Decided { time_ms: self.time(end, self.word(at)), value: self.word(at + 1) as i64 }
+    }
+
+    /// Returns the deciding text and its time, which is [`End::farthest`] if there was none.
+    pub(crate) fn text_end(&self, index: usize) -> (i64, &'a [u8]) {
+        let (_, end) = self.plan.text_ends[index];
+        let at = self.plan.layout.text_ends.start + 2 * index;
+        let (start, length) = unspan(self.word(at + 1));
+        let rank = u64::from(self.word(at) as u32);
+        (self.time(end, rank), &self.chunk.bytes[start..][..length])
+    }
+
+    fn time(&self, end: End, rank: u64) -> i64 {
+        let offset_ms = offset_of(end, rank);
+        offset_ms.map_or(end.farthest(), |offset| self.span.start_ms + i64::from(offset))
+    }
+}
+
+/// The states of one device-window, to be set.
+#[derive(Debug)]
+pub(crate) struct StatesMut<'a> {
+    pub(crate) chunk: &'a mut Chunk,
+    pub(crate) plan: &'a Plan,
+    pub(crate) row: usize,
+    pub(crate) span: Span,
+}
+
+impl StatesMut<'_> {
+    fn set(&mut self, at: usize, word: u64) {
+        self.chunk.row_mut(self.row)[at] = word;
+    }
+
+    pub(crate) fn read(&self) -> States<'_> {
+        States { chunk: self.chunk, plan: self.plan, row: self.row, span: self.span }
+    }
+
+    /// Sets the quality; returns false, and changes nothing, if a time is not of this window.
+    #[must_use]
+    pub(crate) fn set_quality(&mut self, quality: &Quality) -> bool {
+        let first = self.span.offset(quality.first_event_time_ms);
+        let last = self.span.offset(quality.last_event_time_ms);
+        let (Some(first), Some(last)) = (first, last) else {
+            return false;
+        };
+        let counts = u64::from(quality.invalid_count) << 32 | u64::from(quality.record_count);
+        self.set(COUNTS, counts);
+        self.set(TIMES, u64::from(last) << 32 | u64::from(first));
+        self.set(COVERAGE, quality.coverage.bits());
+        true
+    }
+
+    pub(crate) fn add_absent(&mut self, bit: usize, count: u32) {
+        if count > 0 {
+            self.chunk.add_absent(self.plan, self.row, bit, count);
+        }
+    }
+
+    pub(crate) fn add_units(&mut self, index: usize, sum: FloatSum) {
+        let (known, _) = self.read().float_sum(index);
+        let at = self.plan.layout.float_sums.start + index;
+        // Two sums of limbs, each below 2^116, or one of them with nothing.
+        let (units, overflow) = known.units().overflowing_add(sum.units());
+        let limbs = if overflow { None } else { sum::limbs(units) };
+        if limbs.is_none() {
+            let place = (self.row as u16, index as u16);
+            let cold = self.chunk.cold.entry(place).or_default();
+            cold.add_units(known.units());
+            cold.add_units(sum.units());
+        }
+        let (high, low) = limbs.unwrap_or((0, 0));
+        self.set(at, high);
+        self.set(at + self.plan.float_sums.len(), low);
+    }
+
+    pub(crate) fn add_wide(&mut self, index: usize, wide: &WideSum) {
+        let place = (self.row as u16, index as u16);
+        let cold: &mut Box<WideSum> = self.chunk.cold.entry(place).or_default();
+        cold.merge(wide);
+    }
+
+    pub(crate) fn add_int_sum(&mut self, index: usize, sum: IntSum) {
+        let mut total = self.read().int_sum(index);
+        total.merge(sum);
+        let place = (self.row as u16, index as u16);
+        let hot = i64::try_from(total.total());
+        self.set(self.plan.layout.int_sums.start + index, hot.unwrap_or(0) as u64);
+        if hot.is_ok() {
+            self.chunk.cold_ints.remove(&place);
+        } else {
+            self.chunk.cold_ints.insert(place, total.total());
+        }
+    }
+
+    pub(crate) fn add_true_count(&mut self, index: usize, count: u32) {
+        let at = self.plan.layout.flags.start + index;
+        let known = self.read().true_count(index);
+        self.set(at, u64::from(known) + u64::from(count));
+    }
+
+    pub(crate) fn add_code(&mut self, index: usize, code: u16, count: u32) {
+        self.chunk.add_code(self.plan, self.row, index, code, count);
+    }
+
+    pub(crate) fn set_float_range(&mut self, index: usize, range: MinMax<f64>) {
+        let at = self.plan.layout.float_ranges.start + 2 * index;
+        self.set(at, range.min.to_bits());
+        self.set(at + 1, range.max.to_bits());
+    }
+
+    pub(crate) fn set_int_range(&mut self, index: usize, range: MinMax<i64>) {
+        let at = self.plan.layout.int_ranges.start + 2 * index;
+        self.set(at, range.min as u64);
+        self.set(at + 1, range.max as u64);
+    }
+
+    /// Sets a deciding value; returns false, and changes nothing, if its time is not of this
+    /// window. So do the two that follow.
+    #[must_use]
+    pub(crate) fn set_float_end(&mut self, index: usize, state: Decided<f64>) -> bool {
+        let (_, end) = self.plan.float_ends[index];
+        let at = self.plan.layout.float_ends.start + 2 * index;
+        self.rank(end, state.time_ms).is_some_and(|rank| {
+            self.set(at, rank);
+            self.set(at + 1, state.value.to_bits());
+            true
+        })
+    }
+
+    #[must_use]
+    pub(crate) fn set_int_end(&mut self, index: usize, state: Decided<i64>) -> bool {
+        let (_, end) = self.plan.int_ends[index];
+        let at = self.plan.layout.int_ends.start + 2 * index;
+        self.rank(end, state.time_ms).is_some_and(|rank| {
+            self.set(at, rank);
+            self.set(at + 1, state.value as u64);
+            true
+        })
+    }
+
+    /// Takes a text in; at [`End::farthest`] there is none to take.
+    #[must_use]
+    pub(crate) fn add_text(&mut self, index: usize, time_ms: i64, text: &[u8]) -> bool {
+        let (_, end) = self.plan.text_ends[index];
+        match self.rank(end, time_ms) {
+            Some(0) => text.is_empty(),
+            Some(rank) => {
+                self.chunk.add_text(self.plan, self.row, index, rank, text);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Returns the rank of a time of this window, 0 of [`End::farthest`].
+    fn rank(&self, end: End, time_ms: i64) -> Option<u64> {
+        if time_ms == end.farthest() {
+            return Some(0);
+        }
+        self.span.offset(time_ms).map(|offset_ms| rank_of(end, offset_ms))
+    }
+}
+
+impl Chunk {
+    /// Returns the chunk and the row of a window's slot.
+    #[inline]
+    pub(crate) fn of_slot(slot: usize) -> (usize, usize) {
+        (slot / CHUNK_ROWS, slot % CHUNK_ROWS)
+    }
+}

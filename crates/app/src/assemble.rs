@@ -116,6 +116,9 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
                     PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
                 },
                 topics: from.topics.clone(),
+                envelope: pulsar::Envelope::of_paths(config.schema.fields().iter().flat_map(
+                    |field| field.aliases.iter().chain([&field.path]).map(Vec::as_slice),
+                )),
                 discovery_interval: from.discovery_interval,
                 queue_messages_max: from.receive_messages_max,
                 queue_bytes_max,

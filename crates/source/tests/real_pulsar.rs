@@ -20,7 +20,7 @@ use tidemill_pulsar::{
     Client, ClientConfig, Compression, OutgoingMessage, ProducerConfig, SendReceipt,
     partition_topic,
 };
-use tidemill_source::pulsar::{PulsarConfig, PulsarSource, Start, Topics, open};
+use tidemill_source::pulsar::{Envelope, PulsarConfig, PulsarSource, Start, Topics, open};
 use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,6 +213,42 @@ fn messages_that_somebody_acknowledged_inside_a_batch_are_read_again() {
     assert_eq!(reading.texts()["plain"], ["0", "1", "2", "3"]);
     // The broker counts permits for what was not acknowledged.
     assert_eq!(reading.entries["plain"][0].credit, 2);
+}
+
+#[test]
+fn key_properties_and_place_are_members_of_the_payload_if_the_schema_names_them() {
+    let topic = new_topic("envelope");
+    set_partitions(&topic, 2, false);
+    let partition = partition_topic(&topic, 1);
+    let writer = Writer::new();
+    writer.send(&partition, Compression::Lz4, &[r#"{"a":1}"#, r#"{"a":2}"#]);
+    // 4: a property; 6: the key. The second value of a name counts.
+    let property = |value: &str| raw::Fields::default().bytes(1, "site").bytes(2, value);
+    let single = RawEntry::new(0, 1_000, r#"{"a":3}"#)
+        .with(|m| m.message(4, property("x")).message(4, property("y")).bytes(6, "sensor"));
+    // In a batch the same are fields 1 and 2 of each message; 3 is the payload's size.
+    let body = br#"{"a":4}"#;
+    let head = raw::Fields::default().message(1, property("z")).bytes(2, "other");
+    let batched =
+        RawEntry::new(1, 1_000, head.int(3, body.len() as u64).sized(body)).with(|m| m.int(11, 1));
+    Raw::connect(&broker().url).produce(&partition, &[single, batched]);
+    let names = ["$key", "$topic", "$partition"].map(|name| vec![name.to_owned()]);
+    let paths = names.into_iter().chain([vec!["$properties".to_owned(), "site".to_owned()]]);
+    let paths: Vec<Vec<String>> = paths.collect();
+    let mut reading = Reading::new(Topics::One(topic.clone()), |config| {
+        config.envelope = Envelope::of_paths(paths.iter().map(Vec::as_slice));
+    });
+    reading.until(|reading| reading.message_count() == 4);
+    let read: Vec<serde_json::Value> =
+        reading.texts()["1"].iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    let expected = [("key", None), ("key", None), ("sensor", Some("y")), ("other", Some("z"))];
+    for (index, (message, (key, site))) in read.iter().zip(expected).enumerate() {
+        assert_eq!(message["a"], index + 1);
+        assert_eq!(message["$key"], key);
+        assert_eq!(message["$topic"], *topic);
+        assert_eq!(message["$partition"], 1);
+        assert_eq!(message["$properties"]["site"].as_str(), site);
+    }
 }
 
 #[test]

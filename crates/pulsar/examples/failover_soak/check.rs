@@ -88,7 +88,7 @@ impl Report {
              log: {logged} entries, {messages} messages; {} batches confirmed, {} failed\n\
              consumers: {} processes, {} subscriptions, {} assignments, {} deliveries of entries \
              ({} again), {} acknowledgements, {} with a receipt, {} looks at cursors\n\
-             activity: {} times active while active, {} entries behind the end of an activity",
+             activity: {} times active while active, {} entries to a consumer that is not active",
             faults("unload topic"),
             faults("unload partition"),
             faults("kill consumer"),
@@ -109,19 +109,18 @@ impl Report {
     }
 
     /// Counts reports of activity that changed nothing, or entries that came to a consumer which
-    /// had been told that it is passive.
+    /// was not active.
     fn surplus(&self, activity: bool) -> usize {
         let mut seen: Vec<&Seen> = self.seen.iter().collect();
         seen.sort_by_key(|seen| seen.at_us);
         let mut active = HashMap::new();
         let found = seen.into_iter().filter(|seen| {
-            let state = active.entry((seen.instance, seen.partition)).or_insert(None);
+            let state = active.entry((seen.instance, seen.partition)).or_insert(false);
             match seen.what {
-                What::Connected | What::Disconnected => *state = None,
-                What::Passive => *state = Some(false),
-                What::Active if *state == Some(true) => return activity,
-                What::Active => *state = Some(true),
-                What::Entry(_) => return !activity && *state == Some(false),
+                What::Connected | What::Disconnected | What::Passive => *state = false,
+                What::Active if *state => return activity,
+                What::Active => *state = true,
+                What::Entry(_) => return !activity && !*state,
                 What::Ack(_) | What::Acked(_) => {}
             }
             false
@@ -194,7 +193,8 @@ struct Partition<'a> {
     acked: (usize, u64),
     /// Which entry each consumer process has to get next, where it can be told.
     due: HashMap<usize, usize>,
-    /// Processes that were told to be passive. What still comes was sent before and is not theirs.
+    /// Processes that are not active, or not yet. The broker goes back to its cursor when it tells
+    /// a consumer that it is active; what it sends before begins anywhere and is not theirs.
     passive: HashSet<usize>,
     /// The last lines, to be shown with a problem.
     recent: VecDeque<String>,
@@ -230,8 +230,9 @@ impl<'a> Partition<'a> {
             match seen.what {
                 What::Connected | What::Disconnected | What::Active | What::Passive => {
                     self.due.remove(&seen.instance);
-                    self.passive.remove(&seen.instance);
-                    if seen.what == What::Passive {
+                    if seen.what == What::Active {
+                        self.passive.remove(&seen.instance);
+                    } else {
                         self.passive.insert(seen.instance);
                     }
                 }

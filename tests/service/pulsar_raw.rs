@@ -36,6 +36,14 @@ impl Fields {
         self
     }
 
+    /// Returns size, fields and a payload: a message of a batch.
+    pub(crate) fn sized(self, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (self.0.len() as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.0);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
     /// Appends a message.
     pub(crate) fn message(self, tag: u64, fields: Fields) -> Self {
         self.bytes(tag, fields.0)

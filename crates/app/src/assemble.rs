@@ -117,11 +117,17 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
                 start: match from.start {
                     PulsarStart::Earliest => pulsar::Start::Earliest,
                     PulsarStart::Latest => pulsar::Start::Latest,
+                    PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
                 },
+                topics: from.topics.clone(),
+                envelope: pulsar::Envelope::of_paths(config.schema.fields().iter().flat_map(
+                    |field| field.aliases.iter().chain([&field.path]).map(Vec::as_slice),
+                )),
+                discovery_interval: from.discovery_interval,
                 queue_messages_max: from.receive_messages_max,
                 queue_bytes_max,
                 entry_bytes_max: from.entry_bytes_max,
-                ..pulsar::PulsarConfig::new(&from.url, &from.topic, &from.subscription)
+                ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
             };
             Ok(Box::new(pulsar::open(source)?))
         }
@@ -134,7 +140,8 @@ pub fn pulsar_client(from: &config::PulsarSource) -> ClientConfig {
         Some(token) => Auth::Token(token.expose().to_owned()),
         None => Auth::None,
     };
-    ClientConfig { auth, ..ClientConfig::new(&from.url) }
+    let tls_ca_file = from.tls_ca_file.clone();
+    ClientConfig { auth, tls_ca_file, ..ClientConfig::new(&from.url) }
 }
 
 fn generate_config(

@@ -10,6 +10,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::entry::{Body, Entry, RejectReason};
+use crate::proto::KeyValue;
 
 /// The messages of a batch that had been acknowledged one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// True where the producer encoded a binary key as base64.
     pub key_is_base64: bool,
+    /// Names and values that the producer added.
+    pub properties: Properties<'a>,
     /// Time set by the producer's application, in ms since 1970.
     pub event_time_ms: Option<u64>,
     /// The producer's clock at sending of the entry, in ms since 1970.
@@ -59,6 +62,41 @@ pub struct Message<'a> {
     /// The broker's compaction has removed the value; there is nothing to process.
     pub compacted_out: bool,
 }
+
+/// The properties of a message, looked up when they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Properties<'a>(PropertiesOf<'a>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum PropertiesOf<'a> {
+    /// The whole metadata of a message in a batch.
+    Batched(&'a [u8]),
+    Single(&'a [KeyValue]),
+}
+
+impl<'a> Properties<'a> {
+    /// Returns the value of a name; of several the last, as other clients have it.
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        match self.0 {
+            PropertiesOf::Batched(metadata) => {
+                let mut found = None;
+                read_fields(metadata, |property| {
+                    let (key, value) = read_property(property).unwrap_or_default();
+                    if key == name.as_bytes() {
+                        found = Some(value);
+                    }
+                });
+                found
+            }
+            PropertiesOf::Single(properties) => {
+                let named = |property: &&KeyValue| property.key == name.as_bytes();
+                properties.iter().rev().find(named).map(|property| &property.value[..])
+            }
+        }
+    }
+}
+
+impl Eq for Properties<'_> {}
 
 /// A message that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +137,7 @@ impl<'a> Messages<'a> {
                 payload: &single.payload,
                 key: single.key.as_deref(),
                 key_is_base64: single.key_is_base64,
+                properties: Properties(PropertiesOf::Single(&single.properties)),
                 event_time_ms: single.event_time_ms,
                 publish_time_ms,
                 acked,
@@ -117,6 +156,7 @@ impl<'a> Messages<'a> {
             payload,
             key: fields.key,
             key_is_base64: fields.key_is_base64,
+            properties: Properties(PropertiesOf::Batched(fields.metadata)),
             event_time_ms: (fields.event_time_ms != 0).then_some(fields.event_time_ms),
             publish_time_ms,
             acked,
@@ -151,6 +191,8 @@ impl ExactSizeIterator for Messages<'_> {}
 
 #[derive(Default)]
 struct Fields<'a> {
+    /// All of them.
+    metadata: &'a [u8],
     key: Option<&'a [u8]>,
     key_is_base64: bool,
     payload_bytes: Option<u64>,
@@ -164,7 +206,7 @@ struct Fields<'a> {
 fn split_first(data: &[u8]) -> Option<(Fields<'_>, &[u8], &[u8])> {
     let (head, rest) = data.split_first_chunk::<4>()?;
     let (metadata, rest) = rest.split_at_checked(u32::from_be_bytes(*head) as usize)?;
-    let fields = read_fields(metadata)?;
+    let fields = Fields { metadata, ..read_fields(metadata, |_| {})? };
     // A negative size arrives as a huge one and fails here.
     let payload_bytes = usize::try_from(fields.payload_bytes?).ok()?;
     let (payload, rest) = rest.split_at_checked(payload_bytes)?;
@@ -172,11 +214,12 @@ fn split_first(data: &[u8]) -> Option<(Fields<'_>, &[u8], &[u8])> {
 }
 
 #[inline]
-fn read_fields(mut data: &[u8]) -> Option<Fields<'_>> {
+fn read_fields<'a>(mut data: &'a [u8], mut property: impl FnMut(&'a [u8])) -> Option<Fields<'a>> {
     let mut fields = Fields::default();
     while !data.is_empty() {
         let tag = varint(&mut data)?;
         match (tag >> 3, tag & 7) {
+            (1, 2) => property(sized(&mut data)?),
             (2, 2) => fields.key = Some(sized(&mut data)?),
             (3, 0) => fields.payload_bytes = Some(varint(&mut data)?),
             (4, 0) => fields.compacted_out = varint(&mut data)? != 0,
@@ -196,6 +239,19 @@ fn read_fields(mut data: &[u8]) -> Option<Fields<'_>> {
         }
     }
     Some(fields)
+}
+
+/// Returns name and value.
+fn read_property(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut key, mut value) = (None, None);
+    while !data.is_empty() {
+        match varint(&mut data)? {
+            0x0a => key = Some(sized(&mut data)?),
+            0x12 => value = Some(sized(&mut data)?),
+            _ => return None,
+        }
+    }
+    key.zip(value)
 }
 
 #[inline]

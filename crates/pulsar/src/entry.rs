@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::batch::{AckSet, Messages};
 use crate::codec;
 use crate::frame::{Payload, split_payload};
-use crate::proto::MessageMetadata;
+use crate::proto::{KeyValue, MessageMetadata};
 
 /// Place of an entry in the log of a partition. Compared, never subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +103,7 @@ pub(crate) struct Single {
     pub(crate) payload: Bytes,
     pub(crate) key: Option<Bytes>,
     pub(crate) key_is_base64: bool,
+    pub(crate) properties: Vec<KeyValue>,
     pub(crate) event_time_ms: Option<u64>,
     pub(crate) null_payload: bool,
 }
@@ -268,6 +269,7 @@ fn single(metadata: MessageMetadata, payload: Bytes) -> Single {
     Single {
         payload,
         key: metadata.partition_key,
+        properties: metadata.properties,
         key_is_base64: metadata.partition_key_b64_encoded.unwrap_or(false),
         event_time_ms: metadata.event_time.filter(|&time| time != 0),
         null_payload: metadata.null_value.unwrap_or(false),

@@ -27,7 +27,7 @@ mod subscription;
 mod tests;
 mod tls;
 
-pub use batch::{AckSet, BadMessage, Message, Messages, OutgoingMessage};
+pub use batch::{AckSet, BadMessage, Message, Messages, OutgoingMessage, Properties};
 pub use client::{Auth, Client, ClientConfig, partition_topic};
 pub use codec::Compression;
 pub use consumer::{

@@ -10,7 +10,7 @@ mod metadata;
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-pub(crate) use metadata::{BrokerEntryMetadata, MessageIdData, MessageMetadata};
+pub(crate) use metadata::{BrokerEntryMetadata, KeyValue, MessageIdData, MessageMetadata};
 
 /// One command; `command` is `None` where the peer sent one that this crate does not know.
 #[derive(Clone, PartialEq, Message)]

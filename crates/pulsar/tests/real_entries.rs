@@ -1,8 +1,6 @@
 //! What the broker adds to entries, on a real broker: its clock, and acknowledgements inside a
 //! batch.
 
-#![expect(clippy::unwrap_used, reason = "a helper of the tests fails the test")]
-
 #[path = "../../../tests/service/pulsar_raw.rs"]
 mod raw;
 mod real;

@@ -4,9 +4,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tidemill_engine::record::CommitRecord;
-use tidemill_pulsar::{Client, ConsumerConfig, ConsumerEvent, Position, StartAt, partition_topic};
+use tidemill_pulsar::{Client, ConsumerConfig, ConsumerEvent, Position, StartAt};
 use tidemill_sink::PartitionTotals;
-use tidemill_source::pulsar::PLAIN_PARTITION;
 
 use super::{Failure, run};
 use crate::{
@@ -131,13 +130,7 @@ fn count_at_broker(source: &PulsarSource, record: &CommitRecord) -> Result<u64, 
         // Reset, and nothing was processed since.
         return Ok(record.ordinal);
     }
-    let topic = match &*record.lane.partition {
-        PLAIN_PARTITION => source.topic.clone(),
-        number => {
-            let number = number.parse().map_err(|_| format!("no partition number: {number:?}"))?;
-            partition_topic(&source.topic, number)
-        }
-    };
+    let topic = source.topics.topic_of_lane(&record.lane.partition)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -195,16 +195,25 @@ const GENERATE: &[Key] = &[
 ];
 
 const PULSAR: &[Key] = &[
-    key("url", Text, Required, "where the broker is: pulsar://host:port"),
-    key("topic", Text, Required, "the topic, partitioned or not"),
+    key("url", Text, Required, "where the broker is: pulsar://host:port, or pulsar+ssl:// for TLS"),
+    key("tls_ca_file", Text, Absent, "trusted authorities, PEM; default: the operating system's"),
+    key("topic", Text, Absent, "the topic, partitioned or not; this or one of the next two"),
+    key("topics", Texts, Absent, "several topics; lanes bear their full names"),
+    key("topics_pattern", Text, Absent, "all topics of a namespace whose names fit: a/b/name-*"),
     key("subscription", Text, Is("tidemill"), "name of the Failover subscription"),
     key("consumer_name", Text, Absent, "name of this consumer; default: the broker chooses"),
     key("token", Secret, Absent, "token for the broker: ${NAME} or file:/path"),
     key(
         "start",
-        Choice(&["earliest", "latest"]),
+        Text,
         Is("earliest"),
-        "where to begin when nothing was ever committed",
+        "where to begin when nothing was ever committed: earliest, latest or a publish time",
+    ),
+    key(
+        "discovery_interval",
+        Duration(100, DAY),
+        Is("30s"),
+        "how often new partitions and topics are looked for",
     ),
     key(
         "receive_messages_max",

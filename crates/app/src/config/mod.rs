@@ -45,6 +45,7 @@ use self::{
 mod error;
 mod fingerprint;
 pub mod keys;
+mod pulsar;
 mod reader;
 mod schema;
 mod secret;

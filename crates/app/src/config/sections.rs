@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use tidemill_decode::DecodeLimits;
 use tidemill_kernel::time::{DurationMs, WindowGrid};
 use tidemill_sink::clickhouse::TableEngine;
-use tidemill_source::generate::GenerateConfig;
+use tidemill_source::{generate::GenerateConfig, pulsar::Topics};
 
 use super::secret::Secret;
 
@@ -100,10 +100,12 @@ pub enum Pace {
 /// `[source.pulsar]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PulsarSource {
-    /// The broker, `pulsar://host:port`, without credentials.
+    /// The broker, `pulsar://host:port` or `pulsar+ssl://host:port`, without credentials.
     pub url: String,
-    /// The topic, as written.
-    pub topic: String,
+    /// PEM file of trusted authorities; `None` trusts those of the operating system.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The topics.
+    pub topics: Topics,
     /// Name of the Failover subscription.
     pub subscription: String,
     /// Name of the consumer; `None` lets the broker choose.
@@ -112,6 +114,8 @@ pub struct PulsarSource {
     pub token: Option<Secret>,
     /// Where to begin when no commit record exists.
     pub start: PulsarStart,
+    /// How often topics and partitions that are new are looked for.
+    pub discovery_interval: Duration,
     /// Messages of a partition that may wait in this process: the permits given to the broker.
     pub receive_messages_max: u32,
     /// The largest entry after decompression, in bytes; a larger one is rejected.
@@ -125,6 +129,8 @@ pub enum PulsarStart {
     Earliest,
     /// Behind the newest.
     Latest,
+    /// With the first that was published at this time (ms) or later.
+    PublishTime(i64),
 }
 
 /// `[window]`: windows and lateness.

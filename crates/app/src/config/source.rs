@@ -9,10 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     error::Problem,
+    pulsar,
     reader::{Reader, Section, describe},
-    sections::{
-        FilePartitions, FileSource, GenerateSource, Pace, PulsarSource, PulsarStart, Source,
-    },
+    sections::{FilePartitions, FileSource, GenerateSource, Pace, Source},
     units::{as_ms, duration_text},
 };
 
@@ -25,7 +24,7 @@ pub(super) fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<
         "source.file" => Some(Source::File(read_file(&section))),
         "source.stdin" => Some(Source::Stdin),
         "source.generate" => Some(Source::Generate(read_generate(&section))),
-        _ => Some(Source::Pulsar(read_pulsar(&section))),
+        _ => Some(Source::Pulsar(pulsar::read(&section))),
     }
 }
 
@@ -191,24 +190,6 @@ fn read_start(section: &Section<'_>) -> Option<i64> {
         Err(Problem::new(text, ""))
     });
     ms.map_err(|problem| section.fail("start", problem)).ok()
-}
-
-fn read_pulsar(section: &Section<'_>) -> PulsarSource {
-    let url = section.text("url");
-    check_url(section, &url, &["pulsar://"], "pulsar://127.0.0.1:6650");
-    PulsarSource {
-        url,
-        topic: section.text("topic"),
-        subscription: section.text("subscription"),
-        consumer_name: section.text_optional("consumer_name"),
-        token: section.secret("token"),
-        start: match section.choice("start") {
-            Some("latest") => PulsarStart::Latest,
-            _ => PulsarStart::Earliest,
-        },
-        receive_messages_max: section.int("receive_messages_max"),
-        entry_bytes_max: section.size("entry_bytes_max"),
-    }
 }
 
 /// Checks the key `url`. What stands in front of an `@` is never repeated: it is a password.

@@ -3,7 +3,7 @@
 //! Nothing is judged while the soak runs: every line carries its time, and an acknowledgement is
 //! noted before it is sent, so whatever it made the broker do was noted later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
 use tidemill_pulsar::Position;
@@ -87,7 +87,8 @@ impl Report {
              {} of the broker\n\
              log: {logged} entries, {messages} messages; {} batches confirmed, {} failed\n\
              consumers: {} processes, {} subscriptions, {} assignments, {} deliveries of entries \
-             ({} again), {} acknowledgements, {} with a receipt, {} looks at cursors",
+             ({} again), {} acknowledgements, {} with a receipt, {} looks at cursors\n\
+             activity: {} times active while active, {} entries to a consumer that is not active",
             faults("unload topic"),
             faults("unload partition"),
             faults("kill consumer"),
@@ -102,7 +103,29 @@ impl Report {
             seen(|what| matches!(what, What::Ack(_))),
             seen(|what| matches!(what, What::Acked(_))),
             self.cursors.len(),
+            self.surplus(true),
+            self.surplus(false),
         )
+    }
+
+    /// Counts reports of activity that changed nothing, or entries that came to a consumer which
+    /// was not active.
+    fn surplus(&self, activity: bool) -> usize {
+        let mut seen: Vec<&Seen> = self.seen.iter().collect();
+        seen.sort_by_key(|seen| seen.at_us);
+        let mut active = HashMap::new();
+        let found = seen.into_iter().filter(|seen| {
+            let state = active.entry((seen.instance, seen.partition)).or_insert(false);
+            match seen.what {
+                What::Connected | What::Disconnected | What::Passive => *state = false,
+                What::Active if *state => return activity,
+                What::Active => *state = true,
+                What::Entry(_) => return !activity && !*state,
+                What::Ack(_) | What::Acked(_) => {}
+            }
+            false
+        });
+        found.count()
     }
 }
 
@@ -156,6 +179,9 @@ fn check_producer(report: &Report, partition: usize, log: &[Logged]) -> Vec<Stri
     problems
 }
 
+/// Lines that are shown with a problem.
+const RECENT: usize = 40;
+
 /// The judgement of one partition.
 struct Partition<'a> {
     report: &'a Report,
@@ -167,6 +193,11 @@ struct Partition<'a> {
     acked: (usize, u64),
     /// Which entry each consumer process has to get next, where it can be told.
     due: HashMap<usize, usize>,
+    /// Processes that are not active, or not yet. The broker goes back to its cursor when it tells
+    /// a consumer that it is active; what it sends before begins anywhere and is not theirs.
+    passive: HashSet<usize>,
+    /// The last lines, to be shown with a problem.
+    recent: VecDeque<String>,
     delivered: Vec<bool>,
     problems: Vec<String>,
 }
@@ -175,16 +206,35 @@ impl<'a> Partition<'a> {
     fn new(report: &'a Report, log: &'a [Logged]) -> Self {
         let at = log.iter().enumerate().map(|(index, entry)| (entry.position, index)).collect();
         let delivered = vec![false; log.len()];
-        let (due, problems) = (HashMap::new(), Vec::new());
-        Self { report, log, at, asked: 0, acked: (0, 0), due, delivered, problems }
+        Self {
+            report,
+            log,
+            at,
+            asked: 0,
+            acked: (0, 0),
+            due: HashMap::new(),
+            passive: HashSet::new(),
+            recent: VecDeque::new(),
+            delivered,
+            problems: Vec::new(),
+        }
     }
 
     fn check(mut self, seen: &[&Seen]) -> Vec<String> {
         let mut asks = Vec::new();
         for seen in seen {
+            self.recent.push_back(format!("{} {} {:?}", seen.at_us, seen.instance, seen.what));
+            if self.recent.len() > RECENT {
+                self.recent.pop_front();
+            }
             match seen.what {
                 What::Connected | What::Disconnected | What::Active | What::Passive => {
                     self.due.remove(&seen.instance);
+                    if seen.what == What::Active {
+                        self.passive.remove(&seen.instance);
+                    } else {
+                        self.passive.insert(seen.instance);
+                    }
                 }
                 What::Entry(entry) => self.entry(seen, entry),
                 What::Ack(position) => {
@@ -226,6 +276,7 @@ impl<'a> Partition<'a> {
                 self.problems.push(format!("entry {due} was due to {}: {index}", seen.instance));
             }
             Some(_) => {}
+            None if self.passive.contains(&seen.instance) => {}
             None => self.first_entry(seen, index),
         }
     }
@@ -235,7 +286,9 @@ impl<'a> Partition<'a> {
         let at_us = seen.at_us;
         if index > self.asked {
             let asked = self.asked;
-            self.problems.push(format!("{at_us}: began at {index}, acknowledged before: {asked}"));
+            let recent = Vec::from(self.recent.clone()).join("\n  ");
+            let text = format!("{at_us}: began at {index}, acknowledged before: {asked}");
+            self.problems.push(format!("{text}\n  {recent}"));
         }
         // Only a kill of the broker may take back what has a receipt. One second of grace: what
         // was on its way when the receipt came belongs to the assignment before.

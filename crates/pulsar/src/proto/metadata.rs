@@ -17,6 +17,15 @@ pub(crate) struct MessageIdData {
     pub(crate) ack_set: Vec<i64>,
 }
 
+/// A property; bytes, so that one that is not UTF-8 spoils nothing but itself.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeyValue {
+    #[prost(bytes = "bytes", required, tag = "1")]
+    pub(crate) key: Bytes,
+    #[prost(bytes = "bytes", required, tag = "2")]
+    pub(crate) value: Bytes,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct EncryptionKeys {
     #[prost(string, required, tag = "1")]
@@ -31,6 +40,8 @@ pub(crate) struct MessageMetadata {
     pub(crate) sequence_id: u64,
     #[prost(uint64, required, tag = "3")]
     pub(crate) publish_time: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) properties: Vec<KeyValue>,
     #[prost(bytes = "bytes", optional, tag = "6")]
     pub(crate) partition_key: Option<Bytes>,
     #[prost(int32, optional, tag = "8")]

@@ -4,6 +4,8 @@ use tidemill_engine::port::{Entry, RawMessage};
 use tidemill_kernel::event::{Position, Reason};
 use tidemill_pulsar as pulsar;
 
+use super::envelope::Writer;
+
 /// Returns the engine's entry; payloads stay where they are.
 ///
 /// Messages that the broker holds an acknowledgement for are delivered like others: whether they
@@ -36,6 +38,31 @@ pub(super) fn entry(from: &pulsar::Entry) -> Entry {
         });
     }
     Entry { position: Position::new(segment, offset, 0), buffer, messages, credit: from.permits }
+}
+
+/// Returns the engine's entry with envelopes around its payloads, copied into a buffer of at most
+/// about `bytes_max`; a message beyond that is too large.
+pub(super) fn entry_in_envelopes(from: &pulsar::Entry, writer: &Writer, bytes_max: usize) -> Entry {
+    let mut entry = entry(from);
+    if from.rejected().is_some() {
+        return entry;
+    }
+    let mut buffer = Vec::with_capacity(entry.buffer.len() * 2);
+    for (message, raw) in from.messages().zip(&mut entry.messages) {
+        let start = buffer.len();
+        match message {
+            Ok(message) if start <= bytes_max => {
+                let property = |name: &str| message.properties.get(name);
+                writer.write(message.payload, message.key, property, &mut buffer);
+            }
+            Ok(_) => raw.reject = Some(Reason::TooLarge),
+            Err(_) => {}
+        }
+        raw.start = start as u32;
+        raw.length = (buffer.len() - start) as u32;
+    }
+    entry.buffer = buffer.into();
+    entry
 }
 
 fn reason(reason: pulsar::RejectReason) -> Reason {

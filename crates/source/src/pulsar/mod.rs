@@ -6,6 +6,7 @@
 
 mod convert;
 mod discover;
+mod envelope;
 mod flow;
 mod partition;
 mod probe;
@@ -26,6 +27,7 @@ use tidemill_pulsar::{Client, ClientConfig, EntryLimits};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 
 use discover::discover;
+pub use envelope::Envelope;
 use partition::Order;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
@@ -54,6 +56,8 @@ pub struct PulsarConfig {
     /// Where partitions start that are there when the source is opened and have no record.
     /// Those that appear later are read from their first entry.
     pub start: Start,
+    /// What of a message besides its payload is read, too.
+    pub envelope: Envelope,
     /// How often topics and partitions that are new are looked for.
     pub discovery_interval: Duration,
     /// The most messages of a partition on their way or waiting.
@@ -73,6 +77,7 @@ impl PulsarConfig {
             subscription: subscription.to_owned(),
             consumer_name: String::new(),
             start: Start::Earliest,
+            envelope: Envelope::default(),
             discovery_interval: Duration::from_secs(30),
             queue_messages_max: 50_000,
             queue_bytes_max: 16 << 20,

@@ -15,7 +15,7 @@ use tidemill_pulsar::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::{PulsarConfig, Start, convert, flow::Flow, probe};
+use super::{PulsarConfig, Start, convert, envelope, flow::Flow, probe};
 
 /// How often going back is tried on one subscription, and the pause between.
 const SEEK_ATTEMPTS_MAX: u32 = 20;
@@ -45,6 +45,9 @@ pub(super) struct PartitionTask {
     reading: bool,
     /// Whether the next loss of the subscription is our own seek.
     seeking: bool,
+    /// Puts envelopes around payloads, where the schema reads them.
+    envelope: Option<envelope::Writer>,
+    entry_bytes_max: usize,
     /// The publish time at which a lane without a record begins, until the subscription is there.
     start_time_ms: Option<u64>,
     /// The entry delivered last, or the one that reading was to begin with.
@@ -88,6 +91,8 @@ impl PartitionTask {
             assigned: false,
             reading: false,
             seeking: false,
+            envelope: envelope::Writer::new(&config.envelope, topic),
+            entry_bytes_max: config.entry_bytes_max,
             start_time_ms: match config.start {
                 Start::PublishTime(at_ms) => Some(u64::try_from(at_ms).unwrap_or(0)),
                 Start::Earliest | Start::Latest => None,
@@ -130,6 +135,11 @@ impl PartitionTask {
     async fn handle_event(&mut self, event: ConsumerEvent) -> bool {
         match event {
             ConsumerEvent::Connected => self.flow.reset(),
+            // Told again: the lane goes on. If the broker also went back, entries come again and
+            // the lane drops them; to start the lane anew would lose what has no record yet.
+            ConsumerEvent::Active(true) if self.assigned => {
+                info!(partition = %self.name, "still active");
+            }
             ConsumerEvent::Active(true) => {
                 self.seeking = false;
                 self.assigned = true;
@@ -203,7 +213,13 @@ impl PartitionTask {
             }
         }
         self.last = Some(self.last.map_or(entry.position, |last| last.max(entry.position)));
-        let sent = self.send(SourceEvent::Entry(self.name.clone(), convert::entry(entry)));
+        let entry = match &self.envelope {
+            None => convert::entry(entry),
+            Some(writer) => {
+                convert::entry_in_envelopes(entry, writer, self.entry_bytes_max.saturating_mul(2))
+            }
+        };
+        let sent = self.send(SourceEvent::Entry(self.name.clone(), entry));
         self.grant().await;
         sent
     }

@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod http;
 pub mod ledger_check;
 pub mod signals;

@@ -7,6 +7,7 @@
 //! Nothing is ever deleted here, and an existing table is never altered.
 
 mod config;
+mod inspect;
 mod read;
 mod sink;
 mod tables;
@@ -14,5 +15,6 @@ mod tables;
 mod tests;
 
 pub use config::EmbeddedConfig;
+pub use inspect::inspect;
 pub use read::EmbeddedReader;
 pub use sink::EmbeddedStore;

@@ -207,7 +207,7 @@ impl Look<'_> {
         let [rows, records] = [&self.names.rows, &self.names.records].map(|t| self.names.full(t));
         let own = text_clickhouse(pipeline);
         let sql = format!(
-            "SELECT pipeline, toString(max(at)) FROM (\
+            "SELECT pipeline, if(max(at) = toDateTime(0), '', toString(max(at))) FROM (\
              SELECT pipeline, max(time) AS at FROM {rows} WHERE time > now() - 86400 \
              GROUP BY pipeline UNION ALL \
              SELECT pipeline, toDateTime(0) AS at FROM {records} GROUP BY pipeline) \
@@ -215,7 +215,7 @@ impl Look<'_> {
         );
         let others = texts::<2>(&self.server, &sql)?;
         for [other, newest] in &others {
-            let newest = match newest.starts_with("1970-") {
+            let newest = match newest.is_empty() {
                 true => "no row in the last day".to_owned(),
                 false => format!("newest row {newest}"),
             };
@@ -237,8 +237,8 @@ impl Look<'_> {
         match age_s {
             Some(age_s) if age_s <= RECENT_S => {
                 let text = format!(
-                    "commit records were written {age_s} s ago: a process is running on this \
-                     table; if it is not yours, give each a table"
+                    "commit records were written {age_s} s ago: a process may be running on \
+                     this table; if it is not yours, give each a table"
                 );
                 self.add("writers", Warning, text);
             }

@@ -84,6 +84,7 @@ struct CutOver {
     old: Names,
     keys: Vec<String>,
     shared: Vec<Shared>,
+    old_time_is_plain: bool,
     /// Columns of the old table that the new rows have not.
     left_out: Vec<String>,
     on_cluster: String,
@@ -118,6 +119,9 @@ impl CutOver {
             names,
             old,
             keys: layout.key_columns.iter().map(|name| quote_clickhouse(name)).collect(),
+            old_time_is_plain: there
+                .iter()
+                .any(|[name, type_there]| name == "time" && type_there.starts_with("DateTime")),
             shared,
             left_out,
             on_cluster: on_cluster(&config.engine),
@@ -239,17 +243,20 @@ impl CutOver {
         format!("SELECT {}\nFROM {table} AS rows{condition}", columns.join(", "))
     }
 
-    /// Returns the time of a row of each side.
+    /// Returns the time of a row of each side; bare where it can be, so that its index is used.
     fn times(&self) -> [String; 2] {
-        ["toDateTime(rows.`time`)".to_owned(), "rows.`time`".to_owned()]
+        let bare = "rows.`time`".to_owned();
+        let old = if self.old_time_is_plain { bare.clone() } else { format!("toDateTime({bare})") };
+        [old, bare]
     }
 
     /// Returns FROM and WHERE of each side: the last hour that both have whole. The old job's time
     /// is its clock when the row was written, shortly after the end of the minute that new rows
     /// bear as their time.
     fn hour_of_both(&self) -> [String; 2] {
-        let tables = [self.old.full(&self.old.view), self.names.full(&self.names.view)];
-        let [old, new] = &tables;
+        let [old, new] = [self.old.full(&self.old.view), self.names.full(&self.names.view)];
+        // For bounds alone no row has to be in its last revision.
+        let tables = [old.clone(), self.names.full(&self.names.rows)];
         let bound = |outer: &str, inner: &str| {
             let ends: Vec<String> = tables
                 .iter()
@@ -258,11 +265,11 @@ impl CutOver {
             format!("(SELECT toStartOfMinute({outer}(at)) FROM ({}))", ends.join(" UNION ALL "))
         };
         let (first, last) = (bound("max", "min"), bound("min", "max"));
-        [old, new].map(|table| {
-            let minute = "toStartOfMinute(toDateTime(rows.`time`))";
+        let [old_time, new_time] = self.times();
+        [(old, old_time), (new, new_time)].map(|(table, time)| {
             format!(
-                "FROM {table} AS rows\n  WHERE {minute} > {first}\n    AND {minute} < {last}\n    \
-                 AND {minute} >= {last} - 3600"
+                "FROM {table} AS rows\n  WHERE {time} >= greatest({first} + 60, {last} - 3600)\n    \
+                 AND {time} < {last}"
             )
         })
     }

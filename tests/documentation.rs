@@ -11,10 +11,11 @@ use tidemill::config::Config;
 use tidemill::config::keys::{Fallback, Key, Kind, TABLES};
 use tidemill_kernel::event::Reason;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/configuration.md",
+    "docs/cut-over.md",
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",

@@ -20,6 +20,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "docs/configuration.md",
+    "docs/cut-over.md",
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",

@@ -274,14 +274,16 @@ pub fn open_reader(config: &Config) -> Result<Box<dyn StoreReader>, String> {
     }
 }
 
-fn embedded_config(sink: &EmbeddedSink) -> EmbeddedConfig {
+/// Returns the settings of an embedded store.
+pub fn embedded_config(sink: &EmbeddedSink) -> EmbeddedConfig {
     EmbeddedConfig {
         busy_timeout: sink.busy_timeout,
         ..EmbeddedConfig::new(&sink.path, &sink.table)
     }
 }
 
-fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouseConfig {
+/// Returns the settings of a ClickHouse store.
+pub fn clickhouse_config(sink: &ClickHouseSink, piece_rows_max: usize) -> ClickHouseConfig {
     ClickHouseConfig {
         user: sink.user.clone(),
         password: sink.password.as_ref().map(|password| password.expose().to_owned()),

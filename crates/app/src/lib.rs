@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod exit;
 pub mod exposition;
 pub mod http;

@@ -95,6 +95,16 @@ fn both_replicas_have_each_row_once_whoever_is_killed() {
         assert_eq!(ask(url, sql).as_deref(), Ok("5"));
     }
 
+    let said = tidemill(&["check", config_path, "--connect"]);
+    assert!(said.contains(&format!("the server knows cluster {CLUSTER:?}")), "{said}");
+    assert!(said.contains("may SELECT and INSERT") && !said.contains("error  "), "{said}");
+    let elsewhere = place.config("benchmark.elsewhere", &replicated.replace(CLUSTER, "other"));
+    let output = Command::new(TIDEMILL).arg("check").arg(elsewhere).arg("--connect").output();
+    let output = output.expect("tidemill can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the server knows no cluster \"other\", only [main]"), "{said}");
+
     let committed = || {
         let sql = "SELECT max(messages) FROM benchmark.sensors_local_commits";
         ask(&urls[0], sql).ok().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)

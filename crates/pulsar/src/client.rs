@@ -156,6 +156,21 @@ impl Client {
     /// # Errors
     /// Any; not repeated.
     pub async fn partition_count(&self, topic: &str) -> Result<u32, Error> {
+        self.ask_partition_count(topic, None).await
+    }
+
+    /// Asks how many partitions a topic has, and that the broker does not make it where it does
+    /// not exist. Brokers from 4.0 on then answer with [`TopicNotFound`]; older ones with 0.
+    ///
+    /// # Errors
+    /// Any; not repeated.
+    ///
+    /// [`TopicNotFound`]: crate::ServerError::TopicNotFound
+    pub async fn partition_count_if_there(&self, topic: &str) -> Result<u32, Error> {
+        self.ask_partition_count(topic, Some(false)).await
+    }
+
+    async fn ask_partition_count(&self, topic: &str, make: Option<bool>) -> Result<u32, Error> {
         let what = "partition count";
         let connection = self.connect(&self.service_target()).await?;
         let request = |request_id| {
@@ -163,6 +178,7 @@ impl Client {
             Command::PartitionedTopicMetadata(proto::CommandPartitionedTopicMetadata {
                 topic,
                 request_id,
+                metadata_auto_creation_enabled: make,
             })
         };
         match connection.request(what, topic, request).await? {

@@ -221,6 +221,8 @@ pub(crate) struct CommandPartitionedTopicMetadata {
     pub(crate) topic: String,
     #[prost(uint64, required, tag = "2")]
     pub(crate) request_id: u64,
+    #[prost(bool, optional, tag = "6")]
+    pub(crate) metadata_auto_creation_enabled: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -25,10 +25,16 @@ pub enum SinkError {
         /// The table or view.
         missing: String,
     },
+    /// A table that statements are made for is not there.
+    #[error("{table} is not there: write the database.table of the old job's rows")]
+    Absent {
+        /// The table.
+        table: String,
+    },
     /// The name that readers use belongs to a table instead of a view.
     #[error(
-        "{table} is a table, but must be the view over {table}_rows: \
-         `tidemill ddl --migrate` prints the rename and the view that joins both"
+        "{table} is a table, but must be the view over {table}_rows: set another name, and \
+         `tidemill ddl --migrate {table}` prints how to change from one to the other"
     )]
     NotAView {
         /// The name from the configuration.
@@ -67,6 +73,7 @@ impl SinkError {
         match self {
             SinkError::Config { .. }
             | SinkError::Missing { .. }
+            | SinkError::Absent { .. }
             | SinkError::NotAView { .. }
             | SinkError::Columns { .. } => Domain::User,
             SinkError::Layout(_) => Domain::Internal,

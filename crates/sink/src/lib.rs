@@ -4,6 +4,7 @@
 //! also implement [`StoreReader`](read::StoreReader). Nothing here decides what is written, when,
 //! or again: that is the engine's. Table and column formats: docs/formats.md.
 
+pub mod check;
 pub mod clickhouse;
 pub mod embedded;
 pub mod error;

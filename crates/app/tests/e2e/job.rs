@@ -310,6 +310,11 @@ impl Run {
         self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
+    /// Its process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");

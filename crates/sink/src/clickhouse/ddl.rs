@@ -167,7 +167,8 @@ pub(super) fn create_database(engine: &TableEngine, names: &Names) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {database}{}", on_cluster(engine))
 }
 
-fn on_cluster(engine: &TableEngine) -> String {
+/// Returns what stands behind a name to do something on every server.
+pub(super) fn on_cluster(engine: &TableEngine) -> String {
     let cluster = engine.cluster().map(quote_clickhouse);
     cluster.map_or(String::new(), |cluster| format!(" ON CLUSTER {cluster}"))
 }

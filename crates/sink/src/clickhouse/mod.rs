@@ -16,6 +16,8 @@
 mod config;
 mod connection;
 mod ddl;
+pub mod inspect;
+pub mod migrate;
 mod pieces;
 mod read;
 mod row_binary;

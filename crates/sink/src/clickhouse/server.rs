@@ -35,6 +35,8 @@ pub(super) struct Server {
     insert_timeout: Duration,
     insert_settings: Vec<(String, String)>,
     pub(super) dialect: Dialect,
+    /// As the server says it.
+    pub(super) version: String,
 }
 
 impl Server {
@@ -55,11 +57,13 @@ impl Server {
             insert_timeout: config.insert_timeout,
             insert_settings: config.insert_settings.clone(),
             dialect: Dialect::Legacy,
+            version: String::new(),
         };
         let version = Column::new("version", tidemill_kernel::row::ColumnKind::Text, false);
         let answer = server.select("SELECT version()", &[version])?;
         let version = answer.first().and_then(|row| row[0].as_text()).unwrap_or_default();
         server.dialect = Dialect::of_version(version);
+        server.version = version.to_owned();
         if server.dialect == Dialect::Modern {
             server.insert_settings.push(("async_insert".into(), "0".into()));
         }

@@ -83,9 +83,10 @@ pub(super) fn check_quorum(
     Ok(())
 }
 
-struct FoundTable {
-    name: String,
-    engine: String,
+/// A table or view of the server.
+pub(super) struct FoundTable {
+    pub(super) name: String,
+    pub(super) engine: String,
     engine_full: String,
     sorting_key: String,
 }
@@ -94,7 +95,8 @@ fn text_columns<const COUNT: usize>() -> [Column; COUNT] {
     std::array::from_fn(|_| Column::new("text", ColumnKind::Text, false))
 }
 
-fn texts<const COUNT: usize>(
+/// Runs a SELECT of texts.
+pub(super) fn texts<const COUNT: usize>(
     server: &Server,
     sql: &str,
 ) -> Result<Vec<[String; COUNT]>, SinkError> {
@@ -114,7 +116,8 @@ fn database_exists(server: &Server, names: &Names) -> Result<bool, SinkError> {
     Ok(!texts::<1>(server, &sql)?.is_empty())
 }
 
-fn read_tables(server: &Server, names: &Names) -> Result<Vec<FoundTable>, SinkError> {
+/// Reads which of the tables and the view are there.
+pub(super) fn read_tables(server: &Server, names: &Names) -> Result<Vec<FoundTable>, SinkError> {
     let wanted = [&names.view, &names.rows, &names.rows_shard, &names.letters, &names.records];
     let wanted: Vec<String> = wanted.iter().map(|name| text_clickhouse(name)).collect();
     let sql = format!(
@@ -134,7 +137,8 @@ fn read_tables(server: &Server, names: &Names) -> Result<Vec<FoundTable>, SinkEr
         .collect())
 }
 
-fn compare(
+/// Returns each difference between a table that is there and the one that has to be.
+pub(super) fn compare(
     server: &Server,
     names: &Names,
     table: &Expected,

@@ -7,6 +7,7 @@
 //! Nothing is ever deleted here, and an existing table is never altered.
 
 mod config;
+mod inspect;
 mod lock;
 mod read;
 mod sink;
@@ -15,6 +16,7 @@ mod tables;
 mod tests;
 
 pub use config::EmbeddedConfig;
+pub use inspect::inspect;
 pub use lock::EmbeddedLock;
 pub use read::EmbeddedReader;
 pub use sink::EmbeddedStore;

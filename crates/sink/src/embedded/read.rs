@@ -39,6 +39,35 @@ impl EmbeddedReader {
         compare_only(&connection, &tables, &layout)?;
         Ok(EmbeddedReader { connection, layout, tables })
     }
+
+    /// Opens the file as [`open`](EmbeddedReader::open) does, and leaves nothing beside it: a
+    /// reader of a file that nobody has open would make the files of the write-ahead log.
+    ///
+    /// # Errors
+    /// As [`open`](EmbeddedReader::open).
+    pub(super) fn open_at_rest(
+        config: &EmbeddedConfig,
+        columns: &[Column],
+        key_columns: &[String],
+    ) -> Result<EmbeddedReader, SinkError> {
+        let mut log = config.path.as_os_str().to_owned();
+        log.push("-wal");
+        if std::path::Path::new(&log).exists() {
+            return EmbeddedReader::open(config.clone(), columns, key_columns);
+        }
+        config.check()?;
+        let layout = Layout::new(columns, key_columns)?;
+        let tables = Tables::new(&config.table);
+        let path = config.path.display().to_string();
+        let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags)
+            .map_err(|error| sink_error(&format!("open {path}"), &error))?;
+        compare_only(&connection, &tables, &layout)?;
+        Ok(EmbeddedReader { connection, layout, tables })
+    }
 }
 
 impl Select for EmbeddedReader {

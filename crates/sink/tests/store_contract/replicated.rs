@@ -134,7 +134,7 @@ fn day_that_was_dropped_does_not_stop_reading() {
     store.commit(&commit(None, &rows, Vec::new(), record(1, 1, 1))).unwrap();
     let tomorrow = Row { minute: 24 * 60 + 1, ..Row::new(1, "s", 1.0, 2) };
     let next = record(2, 2, 1);
-    store.commit(&commit(None, &[tomorrow.clone()], Vec::new(), next.clone())).unwrap();
+    store.commit(&commit(None, std::slice::from_ref(&tomorrow), Vec::new(), next.clone())).unwrap();
     let drop =
         format!("ALTER TABLE {}_rows_shard ON CLUSTER main DROP PARTITION 20261122", config.table);
     ask(&config, &drop);

@@ -25,7 +25,7 @@ use crate::{
 /// Where a case keeps its rows.
 pub(crate) enum Target {
     Embedded(TempDir),
-    ClickHouse(ClickHouseConfig),
+    ClickHouse(Box<ClickHouseConfig>),
 }
 
 impl Target {
@@ -34,15 +34,15 @@ impl Target {
     }
 
     pub(crate) fn legacy() -> Target {
-        Target::ClickHouse(fresh(&services::legacy_url()))
+        Target::ClickHouse(fresh(&services::legacy_url()).into())
     }
 
     pub(crate) fn modern() -> Target {
-        Target::ClickHouse(fresh(&services::modern_url()))
+        Target::ClickHouse(fresh(&services::modern_url()).into())
     }
 
     pub(crate) fn cluster() -> Target {
-        Target::ClickHouse(fresh_replicated(services::replicas()))
+        Target::ClickHouse(fresh_replicated(services::replicas()).into())
     }
 
     /// Whether the store refuses a commit that does not follow the stored one.
@@ -61,7 +61,7 @@ impl Target {
                 Box::new(EmbeddedStore::open(config, columns, &keys())?)
             }
             Target::ClickHouse(config) => {
-                Box::new(ClickHouseStore::connect(config.clone(), columns, &keys())?)
+                Box::new(ClickHouseStore::connect((**config).clone(), columns, &keys())?)
             }
         })
     }
@@ -72,9 +72,9 @@ impl Target {
                 let config = EmbeddedConfig::new(directory.path().join("s.db"), "sensors_local");
                 Box::new(EmbeddedReader::open(config, &columns(), &keys()).unwrap())
             }
-            Target::ClickHouse(config) => {
-                Box::new(ClickHouseReader::connect(config.clone(), &columns(), &keys()).unwrap())
-            }
+            Target::ClickHouse(config) => Box::new(
+                ClickHouseReader::connect((**config).clone(), &columns(), &keys()).unwrap(),
+            ),
         }
     }
 }

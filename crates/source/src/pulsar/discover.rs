@@ -85,17 +85,25 @@ fn give_up(events: &Sender<SourceEvent>, text: String, first: bool) {
     }
 }
 
-async fn find(client: &Client, topics: &Topics) -> Result<Found, Error> {
-    let names = match topics {
-        Topics::One(topic) => vec![topic.clone()],
-        Topics::List(topics) => topics.clone(),
+/// Returns the names of the topics: those given, or those that fit the pattern now.
+///
+/// # Errors
+/// If the broker does not list a namespace.
+pub async fn topic_names(client: &Client, topics: &Topics) -> Result<Vec<String>, Error> {
+    match topics {
+        Topics::One(topic) => Ok(vec![topic.clone()]),
+        Topics::List(topics) => Ok(topics.clone()),
         Topics::Pattern(pattern) => {
             let rest = pattern.strip_prefix("persistent://").unwrap_or(pattern);
             let namespace = rest.rsplit_once('/').map_or("", |(namespace, _)| namespace);
             let all = client.topics_of_namespace(namespace).await?;
-            all.into_iter().filter(|topic| fits(pattern, topic)).collect()
+            Ok(all.into_iter().filter(|topic| fits(pattern, topic)).collect())
         }
-    };
+    }
+}
+
+async fn find(client: &Client, topics: &Topics) -> Result<Found, Error> {
+    let names = topic_names(client, topics).await?;
     let mut found = Found::new();
     for topic in names {
         match client.partition_count(&topic).await? {

@@ -27,6 +27,7 @@ use tidemill_pulsar::{Client, ClientConfig, EntryLimits};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 
 use discover::discover;
+pub use discover::topic_names;
 pub use envelope::Envelope;
 use partition::Order;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod ledger_check;
+pub mod sample;
 pub mod signals;
 pub mod status;
 pub mod table;

@@ -87,6 +87,21 @@ pub(crate) struct Chunk {
     keys: Vec<(usize, u32)>,
 }
 
+/// Returns how many bytes of a chunk's arrays one row takes.
+pub(crate) fn row_bytes(plan: &Plan) -> usize {
+    size_of::<Quality>()
+        + size_of::<u32>() * (plan.presence_bits + plan.flags.len())
+        + size_of::<FloatSum>() * plan.float_sums.len()
+        + size_of::<MinMax<f64>>() * plan.float_ranges.len()
+        + size_of::<Decided<f64>>() * plan.float_ends.len()
+        + size_of::<IntSum>() * plan.int_sums.len()
+        + size_of::<MinMax<i64>>() * plan.int_ranges.len()
+        + size_of::<Decided<i64>>() * plan.int_ends.len()
+        + size_of::<TextEnd>() * plan.text_ends.len()
+        + size_of::<CodeCounts>() * plan.codes.len()
+        + size_of::<(usize, u32)>()
+}
+
 impl Chunk {
     pub(crate) fn new(plan: &Plan) -> Chunk {
         let rows = CHUNK_ROWS;

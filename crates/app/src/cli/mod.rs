@@ -6,7 +6,9 @@
 mod check;
 mod ddl;
 mod demo;
+mod explain;
 mod generate;
+mod init;
 mod query;
 mod run;
 mod verify;
@@ -31,6 +33,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Check a configuration and print what is wrong, with file, line, key and remedy.
     Check(check::Arguments),
+    /// Write a commented configuration from a sample of messages.
+    Init(init::Arguments),
+    /// Tell in words what a configuration does: lanes, windows, replays, rows, memory.
+    Explain(explain::Arguments),
     /// Write sensor messages to a file, to standard output or to Pulsar.
     Generate(generate::Arguments),
     /// Print the statements that make the tables of a configuration in ClickHouse.
@@ -79,6 +85,8 @@ impl Cli {
             Command::Run(arguments) => run::execute(&arguments),
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments),
+            Command::Init(arguments) => init::execute(&arguments),
+            Command::Explain(arguments) => explain::execute(&arguments),
             Command::Generate(arguments) => generate::execute(&arguments),
             Command::Ddl(arguments) => ddl::execute(&arguments),
             Command::Query(arguments) => query::execute(&arguments),
@@ -92,6 +100,21 @@ impl Cli {
             }
         }
     }
+}
+
+/// Returns a text as a TOML string that `${` does not make a variable.
+pub(crate) fn toml_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted.replace("${", "$${")
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

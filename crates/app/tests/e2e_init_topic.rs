@@ -47,10 +47,10 @@ fn configuration_made_of_a_topic_reads_that_topic() {
         );
         let query = "SELECT count(*), sum(messages) FROM made_commits";
         let counts = opened.and_then(|store| {
-            store.query_row(query, [], |row| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?)))
+            store.query_row(query, [], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))
         });
-        let all = (PARTITIONS, Some(topic.messages));
-        counts.is_ok_and(|counts: (u32, Option<u64>)| counts == all).then_some(())
+        let all = (i64::from(PARTITIONS), Some(topic.messages as i64));
+        counts.is_ok_and(|counts: (i64, Option<i64>)| counts == all).then_some(())
     });
     job.terminate();
     let (status, said) = run(&["verify", "made.toml"]);

@@ -376,13 +376,12 @@ fn whole(guess: &mut FieldGuess, place: &Place, is_growing: bool) {
 /// Returns a range that follows from the meaning of the quantity, if the values are within it.
 fn range(place: &Place, low: f64, high: f64) -> Option<(&'static str, &'static str)> {
     let name = last_name(place);
-    let ranges: [(&[&str], (f64, f64), &str, &str); 3] = [
-        (&["latitude", "lat"], (-90.0, 90.0), "[-90, 90]", "degrees of latitude"),
-        (&["longitude", "lon", "lng"], (-180.0, 180.0), "[-180, 180]", "degrees of longitude"),
-        (&["humidity", "battery", "batterylevel"], (0.0, 100.0), "[0, 100]", "percent"),
-    ];
-    let known = ranges.into_iter().find(|(names, ..)| names.contains(&name.as_str()));
-    let (_, bounds, text, why) = known?;
+    let (bounds, text, why) = match name.as_str() {
+        "latitude" | "lat" => ((-90.0, 90.0), "[-90, 90]", "degrees of latitude"),
+        "longitude" | "lon" | "lng" => ((-180.0, 180.0), "[-180, 180]", "degrees of longitude"),
+        "humidity" | "battery" | "batterylevel" => ((0.0, 100.0), "[0, 100]", "percent"),
+        _ => return None,
+    };
     (low >= bounds.0 && high <= bounds.1).then_some((text, why))
 }
 

@@ -34,7 +34,8 @@ impl Sample {
         if self.messages.len() >= self.messages_max || self.bytes >= SAMPLE_BYTES_MAX {
             return false;
         }
-        self.bytes += payload.len();
+        // With what the message itself takes, so that empty ones are bounded too.
+        self.bytes += payload.len() + size_of::<Sampled>();
         self.messages.push(Sampled { payload: payload.to_vec(), publish_time_ms });
         true
     }
@@ -113,7 +114,7 @@ async fn read(client: &Client, topic: &str, sample: &mut Sample) -> Result<(), S
             ConsumerEvent::Entry(entry) => {
                 let publish_time_ms = i64::try_from(entry.message_time_ms()).unwrap_or(i64::MAX);
                 for message in entry.messages().flatten() {
-                    if !sample.push(&message.payload, publish_time_ms) {
+                    if !sample.push(message.payload, publish_time_ms) {
                         return Ok(());
                     }
                 }

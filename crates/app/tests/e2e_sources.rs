@@ -251,3 +251,150 @@ fn what_is_no_file_is_refused_with_a_remedy() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("is no plain file; feed it to [source.stdin]"), "{said}");
 }
+
+/// Returns the table that a command prints below a heading: the first word of each line.
+fn first_words<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
+    let lines = text.lines().skip_while(|line| !line.trim_start().starts_with(heading)).skip(1);
+    lines.filter_map(|line| line.split_whitespace().next()).collect()
+}
+
+fn generate(place: &Place, options: &[&str], file: &str) {
+    let output = Command::new(TIDEMILL)
+        .arg("generate")
+        .args(options)
+        .arg("--out")
+        .arg(place.path(file))
+        .output()
+        .expect("tidemill can be run");
+    succeeded(&output);
+}
+
+#[test]
+fn generated_faults_are_the_same_from_the_command_and_from_the_source() {
+    let place = Place::new(10);
+    let options = "--messages 30000 --rate 300 --devices 30 --missing-ratio 0.1 \
+                   --duplicate-ratio 0.05 --silent-ratio 0.2 --silent-for-ms 20000 \
+                   --wrong-clock-ratio 0.2 --wrong-clock-by-ms 20000 --burst-every-ms 10000 \
+                   --burst-ratio 0.2 --malformed-ratio 0.01";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    generate(&place, &options, "faults.ndjson");
+    succeeded(&tidemill("run", &place.file_config("file", "faults.ndjson")));
+    let source = "[source.generate]\npace = \"fast\"\nmessages = 30000\nrate_per_s = 300\n\
+                  devices = 30\nmissing_ratio = 0.1\nduplicate_ratio = 0.05\nsilent_ratio = 0.2\n\
+                  silent_for = \"20s\"\nwrong_clock_ratio = 0.2\nwrong_clock_by = \"20s\"\n\
+                  burst_every = \"10s\"\nburst_ratio = 0.2\nmalformed_ratio = 0.01";
+    let made = place.config("made", source);
+    succeeded(&tidemill("run", &made));
+    let (rows, letters) = place.stored("file");
+    assert!(rows == place.stored("made").0, "rows differ");
+    // Positions do: numbers of messages, not bytes.
+    assert_eq!(letters.len(), place.stored("made").1.len());
+    let complete = "SELECT count(*) FROM sensors WHERE coverage > 0.5";
+    let store = rusqlite::Connection::open(place.path("file.db")).expect("a store");
+    let late = "SELECT count(*) FROM sensors_dead_letters WHERE reason = 'late'";
+    let late: i64 = store.query_row(late, [], |row| row.get(0)).expect("a count");
+    assert!(late > 100, "wrong clocks make {late} messages late");
+    let covered: i64 = store.query_row(complete, [], |row| row.get(0)).expect("a count");
+    assert!(covered < rows.len() as i64 / 2, "bursts leave gaps: {covered} of {}", rows.len());
+}
+
+#[test]
+fn init_writes_a_configuration_that_checks_and_runs_for_every_shape() {
+    let place = Place::new(10);
+    for (shape, preset) in [("sensor", "sensor"), ("nested", "sensor-nested"), ("cpu", "cpu")] {
+        let options = ["--messages", "12000", "--rate", "100", "--devices", "10", "--shape", shape];
+        let faults = ["--missing-ratio", "0.05", "--malformed-ratio", "0.002"];
+        generate(&place, &[&options[..], &faults].concat(), shape);
+        for (name, more) in
+            [(format!("{shape}_1"), None), (format!("{shape}_2"), Some("--no-preset"))]
+        {
+            let config = place.path(&format!("{name}.toml"));
+            let run = |arguments: &[&std::ffi::OsStr]| {
+                let mut command = Command::new(TIDEMILL);
+                command.current_dir(place.directory.path()).args(arguments);
+                command.output().expect("tidemill can be run")
+            };
+            let mut arguments = vec!["init", "--from", shape, "--name", &name, "--out"];
+            arguments.push(config.to_str().expect("a plain path"));
+            arguments.extend(more);
+            let arguments: Vec<&std::ffi::OsStr> = arguments.iter().map(|a| a.as_ref()).collect();
+            succeeded(&run(&arguments));
+            let again = run(&arguments);
+            assert_eq!(again.status.code(), Some(1), "it overwrites nothing");
+            let written = fs::read_to_string(&config).expect("a configuration");
+            let has_preset = written.contains(&format!("preset = \"{preset}\""));
+            assert_eq!(has_preset, more.is_none(), "{written}");
+            assert!(written.matches("# Guess: ").count() >= if has_preset { 2 } else { 10 });
+            let off = format!("{written}\n[http]\nenabled = false\n");
+            fs::write(&config, off).expect("written");
+            for command in ["check", "run", "verify"] {
+                succeeded(&run(&[command.as_ref(), config.as_ref()]));
+            }
+            let store = rusqlite::Connection::open(place.path(&format!("{name}.db")));
+            let query = format!("SELECT count(*), sum(record_count) FROM {name}");
+            let counted = store
+                .expect("a store")
+                .query_row(&query, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+            let (rows, messages) = counted.expect("a count");
+            assert!((20..=40).contains(&rows), "{name}: {rows} rows of ten devices\n{written}");
+            assert!(messages > 11_900, "{name}: {messages} messages\n{written}");
+        }
+    }
+}
+
+#[test]
+fn init_without_anything_to_guess_from_says_so() {
+    let place = Place::new(10);
+    fs::write(place.path("empty"), "").expect("written");
+    fs::write(place.path("words"), "no json\n").expect("written");
+    let said = |file: &str| {
+        let from = place.path(file);
+        let output = Command::new(TIDEMILL).args(["init", "--from"]).arg(from).output();
+        let output = output.expect("tidemill can be run");
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    assert!(said("empty").contains("has no message"), "{}", said("empty"));
+    assert!(said("words").contains("none of 1 messages is a JSON object"), "{}", said("words"));
+    assert!(said("absent").contains("No such file"), "{}", said("absent"));
+}
+
+#[test]
+fn explain_tells_the_plan_with_its_numbers_and_the_columns_of_the_store() {
+    let place = Place::new(2_000);
+    let config = place.file_config("plain", "messages.ndjson");
+    succeeded(&tidemill("run", &config));
+    let output = tidemill("explain", &config);
+    succeeded(&output);
+    let said = text(&output.stdout);
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "The file is one lane.",
+        "One row per device_id and 1m, by the time in the message (time)",
+        "when a message 5s or more behind its end comes by",
+        // A minute, five seconds of waiting, ten milliseconds between commits.
+        "1m5s10ms = 1950300 messages",
+        "max_future_skew allows (5m), its window was begun so much earlier: at most 6m5s10ms = \
+         10950300 messages",
+        "late (its window has closed): late = \"dead_letter\"; dead letters go to \
+         sensors_dead_letters",
+        "8.3 rows/s for 500 devices, in place of 30000 messages/s, 99.97 % fewer writes",
+    ] {
+        assert!(flat.contains(part), "{part:?} is not in\n{said}");
+    }
+    assert!(said.lines().take_while(|line| *line != "Row").all(|line| line.len() <= 102), "{said}");
+    let store = rusqlite::Connection::open(place.path("plain.db")).expect("a store");
+    let statement = store.prepare("SELECT * FROM sensors").expect("a view");
+    let stored: Vec<&str> = statement.column_names().collect();
+    assert_eq!(first_words(&said, "column"), stored);
+    let told = Command::new(TIDEMILL)
+        .arg("explain")
+        .arg(&config)
+        .args(["--rate", "10", "--devices", "60"])
+        .output()
+        .expect("tidemill can be run");
+    let flat = text(&told.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("1m5s10ms = 651 messages") && flat.contains("1.0 rows/s"), "{flat}");
+    let wrong = Command::new(TIDEMILL).arg("explain").arg(&config).args(["--rate", "0"]).output();
+    assert_eq!(wrong.expect("tidemill can be run").status.code(), Some(2));
+}

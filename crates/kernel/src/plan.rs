@@ -109,6 +109,12 @@ impl Plan {
         &self.schema
     }
 
+    /// Returns how many bytes one device takes in one open window, besides its key, its texts and
+    /// sums of values beyond the usual range of floats.
+    pub fn device_window_bytes(&self) -> usize {
+        crate::slots::row_bytes(self)
+    }
+
     fn output(&mut self, field: &Field, slot: Slot, aggregate: Aggregate) -> Output {
         match slot {
             Slot::Float(slot) => self.float_output(slot, aggregate),

@@ -58,6 +58,12 @@ pub(crate) struct Chunk {
     bytes: Vec<u8>,
 }
 
+/// Returns how many bytes one row takes, without its key, its texts and what incomplete messages
+/// need.
+pub(crate) fn row_bytes(plan: &Plan) -> usize {
+    plan.layout.words() * size_of::<u64>()
+}
+
 impl Chunk {
     pub(crate) fn new(plan: &Plan) -> Chunk {
         let row_words = plan.layout.words();

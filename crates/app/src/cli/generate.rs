@@ -89,7 +89,8 @@ pub(super) struct Arguments {
     /// A wrong clock is ahead or behind by 1 to this many milliseconds.
     #[arg(long, default_value_t = 600_000)]
     wrong_clock_by_ms: u64,
-    /// All messages of each period of so many milliseconds come at its beginning [default: 0, evenly].
+    /// All messages of each period of so many milliseconds come at its beginning [default: 0,
+    /// which is evenly].
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     burst_every_ms: u64,
     /// The share of the period in which they come.

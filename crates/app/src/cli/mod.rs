@@ -6,7 +6,9 @@ mod completions;
 mod ddl;
 mod demo;
 mod examples;
+mod explain;
 mod generate;
+mod init;
 mod man;
 mod query;
 mod reset;
@@ -47,6 +49,10 @@ enum Command {
     /// Check a configuration and print what is wrong, with file, line, key and remedy.
     #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
+    /// Write a commented configuration from a sample of messages.
+    Init(init::Arguments),
+    /// Tell in words what a configuration does: lanes, windows, replays, rows, memory.
+    Explain(explain::Arguments),
     /// Write sensor messages to a file, to standard output or to Pulsar.
     #[command(after_help = examples::GENERATE)]
     Generate(generate::Arguments),
@@ -118,6 +124,8 @@ impl Cli {
             Command::Run(arguments) => run::execute(&arguments),
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments),
+            Command::Init(arguments) => init::execute(&arguments),
+            Command::Explain(arguments) => explain::execute(&arguments),
             Command::Generate(arguments) => generate::execute(&arguments),
             Command::Ddl(arguments) => ddl::execute(&arguments),
             Command::Query(arguments) => query::execute(&arguments),
@@ -134,6 +142,21 @@ impl Cli {
             }
         }
     }
+}
+
+/// Returns a text as a TOML string that `${` does not make a variable.
+pub(crate) fn toml_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted.replace("${", "$${")
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

@@ -274,8 +274,14 @@ pub(crate) struct Run {
 impl Run {
     /// Starts tidemill; what it writes goes to `log`.
     pub(crate) fn start(arguments: &[&Path], log: &Path) -> Run {
+        Run::start_in(Path::new("."), arguments, log)
+    }
+
+    /// Starts tidemill in a folder; what it writes goes to `log`.
+    pub(crate) fn start_in(folder: &Path, arguments: &[&Path], log: &Path) -> Run {
         let file = File::create(log).expect("a log file");
         let child = Command::new(TIDEMILL)
+            .current_dir(folder)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a log file"))

@@ -74,7 +74,8 @@ pub(super) fn push_malformed(
     }
     let key_written = push_key_or_defect(out, whole, defect, draws);
     push_time_or_defect(out, whole, defect, key_written, draws);
-    push_attributes(out, whole.config.shape, whole.profile); // their first comma follows a key or a time
+    // Their first comma follows a key or a time.
+    push_attributes(out, whole.config.shape, whole.profile);
     push_reading(out, whole.config.shape, whole.reading);
     if defect == Defect::Truncated {
         let bytes = (out.len() - start) as u32;

@@ -1,5 +1,6 @@
 //! Writes one message as compact JSON without a newline: in the shape `sensor` the 25 fields in the
-//! order of [`FIELDS`], else those of `shapes.rs`. In pieces, so that a malformed message can replace exactly the piece that it breaks.
+//! order of [`FIELDS`], else those of `shapes.rs`. In pieces, so that a malformed message can
+//! replace exactly the piece that it breaks.
 
 use super::config::{GenerateConfig, Shape, TimeFormat};
 use super::digits::{

@@ -249,6 +249,59 @@ fn publish_time_of_a_file_is_its_modification_time() {
 }
 
 #[test]
+fn run_without_a_partition_is_healthy_and_not_ready() {
+    let place = Place::new();
+    // Nobody listens there: a port that was ours a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr());
+    let port = port.expect("bound").port();
+    let source = format!("[source.pulsar]\nurl = \"pulsar://127.0.0.1:{port}\"\ntopic = \"t\"");
+    let config = place.config_of(&source, &place.embedded(), "listen = \"127.0.0.1:0\"");
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("started");
+    let logged = run.logged();
+    let address = logged.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.unwrap_or_else(|| panic!("no address in {logged}"));
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let get = |path: &str| {
+        let answer = agent.get(format!("http://{address}{path}")).call();
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let status = answer.status().as_u16();
+        (status, answer.into_body().read_to_string().expect("a text"))
+    };
+    assert_eq!(get("/healthz").0, 200);
+    assert_eq!(get("/readyz"), (503, "no partition is assigned yet\n".to_owned()));
+}
+
+#[test]
+fn device_on_two_partitions_is_told_by_the_run_and_by_verify() {
+    let place = Place::new();
+    let messages = fs::read_to_string(place.path("messages.ndjson")).expect("the messages");
+    let of = |device: &str| {
+        let lines = messages.lines().filter(|line| line.contains(device));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    fs::write(place.path("a.ndjson"), of("sensor_001") + &of("sensor_002")).expect("a file");
+    fs::write(place.path("b.ndjson"), of("sensor_002") + &of("sensor_003")).expect("a file");
+    let paths = [place.path("a.ndjson"), place.path("b.ndjson")];
+    let source = format!("[source.file]\npaths = {paths:?}\npartitions = \"per_file\"");
+    let config = place.config_of(&source, &place.embedded(), "enabled = false");
+    let run = tidemill("run", &config, &[]);
+    let logged = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{logged}");
+    assert_eq!(logged.matches("a device is on two partitions").count(), 1, "{logged}");
+    assert!(logged.contains("device=\"sensor_002\""), "{logged}");
+    let verified = text(&tidemill("verify", &config, &[]).stdout);
+    assert!(verified.contains("\n1 devices have rows of several partitions"), "{verified}");
+    fs::remove_file(place.path("rows.db")).expect("the store");
+    fs::write(place.path("b.ndjson"), of("sensor_003")).expect("a file");
+    let run = tidemill("run", &config, &[]);
+    assert!(!text(&run.stderr).contains("two partitions"), "{}", text(&run.stderr));
+    let verified = text(&tidemill("verify", &config, &[]).stdout);
+    assert!(!verified.contains("several partitions"), "{verified}");
+}
+
+#[test]
 fn verify_tells_proved_different_and_unchecked_apart() {
     let place = Place::new();
     let config = place.config(&place.embedded());

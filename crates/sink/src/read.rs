@@ -40,6 +40,13 @@ pub trait StoreReader: Send {
         pipeline: &str,
         window_size_ms: i64,
     ) -> Result<Vec<PartitionTotals>, SinkError>;
+
+    /// Returns how many devices of a pipeline have rows of several partitions, and how many device
+    /// windows therefore have several rows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn several_partitions(&mut self, pipeline: &str) -> Result<[u64; 2], SinkError>;
 }
 
 /// Which rows.

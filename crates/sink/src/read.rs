@@ -147,7 +147,7 @@ pub struct PartitionTotals {
     pub letters_of_earlier_generations: u64,
     /// Row keys that readers see more than once.
     pub duplicate_row_keys: u64,
-    /// Rows whose window is not as long as the configuration says.
+    /// Rows of the record's generation whose window is not as long as the configuration says.
     pub off_grid_rows: u64,
     /// Windows that are closed and have rows.
     pub window_count: u64,

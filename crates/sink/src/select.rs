@@ -361,8 +361,11 @@ fn count_rows<S: Select>(
     [totals.off_grid_rows] = numbers(
         store,
         &format!(
-            "SELECT {} FROM {table} WHERE {of_lane} AND {} <> {} + {}",
+            "SELECT {} FROM {table} WHERE {of_lane} AND {} >= {} AND {} <> {} + {}",
             dialect.unsigned("count(*)"),
+            dialect.quote("revision"),
+            // Earlier generations may have had other windows.
+            u64::from(totals.record.as_ref().map_or(0, |record| record.generation)) << ORDINAL_BITS,
             dialect.as_seconds("time"),
             dialect.as_seconds("window_start"),
             window_size_ms / 1000,

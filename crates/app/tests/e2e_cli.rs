@@ -178,6 +178,46 @@ fn second_interrupt_ends_at_once() {
 }
 
 #[test]
+fn orderly_end_waits_for_the_store_no_longer_than_it_may() {
+    let place = Place::new();
+    let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
+    let sink = format!("{}\nbusy_timeout = \"100ms\"", place.embedded());
+    let more = "enabled = false\n[limits]\ndrain_timeout = \"300ms\"";
+    let config = place.config_of(source, &sink, more);
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("window closed");
+    let other = rusqlite::Connection::open(place.path("rows.db")).expect("the store's file");
+    until("the lock", || other.execute_batch("BEGIN IMMEDIATE").ok());
+    let asked_at = Instant::now();
+    run.terminate();
+    assert!(asked_at.elapsed() < Duration::from_secs(10), "{:?}", asked_at.elapsed());
+    assert!(run.logged().contains("stopped before the store answered"), "{}", run.logged());
+    drop(other);
+    // The next start reads that part again.
+    let verified = tidemill("verify", &config, &[]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn one_thread_for_all_lanes_and_more_threads_than_lanes_give_the_same_rows() {
+    let rows = |threads: &str| {
+        let place = Place::new();
+        let source = format!(
+            "worker_threads = {threads}\n[source.generate]\npace = \"fast\"\n\
+             rate_per_s = 100\ndevices = 30\npartitions = 3\nmessages = 30000"
+        );
+        let config = place.config_of(&source, &place.embedded(), "enabled = false");
+        let run = tidemill("run", &config, &[]);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        let rows = tidemill("query", &config, &["--limit", "1000"]);
+        text(&rows.stdout)
+    };
+    let one = rows("1");
+    assert!(one.ends_with("\n180 rows\n"), "{one}");
+    assert_eq!(one, rows("16"));
+}
+
+#[test]
 fn demo_shows_what_came_of_it() {
     let _alone = alone();
     let place = Place::new();

@@ -131,3 +131,21 @@ fn commit_that_the_store_refuses_stops_the_lane_and_nothing_is_taken_any_more() 
     lane.tick(1_000, &mut actions);
     assert_eq!(actions.len(), before);
 }
+
+#[test]
+fn what_was_read_is_committed_after_the_commit_interval_and_not_before() {
+    let mut lane = running(LaneConfig { commit_interval_ms: 500, ..config(0) });
+    let mut actions = Vec::new();
+    lane.take(&entry(1, 0, &[1]), 10, &mut actions);
+    for now_ms in [100, 499] {
+        lane.tick(now_ms, &mut actions);
+        assert_eq!(commits(&actions).len(), 1, "the birth record alone, at {now_ms}");
+    }
+    lane.tick(500, &mut actions);
+    assert_eq!(commits(&actions).len(), 2);
+    // Nothing was read since: there is nothing to say.
+    lane.committed(Ok(()), &mut actions);
+    lane.committed(Ok(()), &mut actions);
+    lane.tick(5_000, &mut actions);
+    assert_eq!(commits(&actions).len(), 2);
+}

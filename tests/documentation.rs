@@ -24,6 +24,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/dead-letters.md",
     "docs/formats.md",
     "docs/guarantees.md",
+    "docs/limits.md",
     "docs/operations.md",
     "docs/reference/exit-codes.md",
     "docs/reference/metrics.md",

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics` over HTTP.
 //!
-//! Healthy: the process answers. Ready: every lane it owns reads, and none has failed.
+//! Healthy: the process answers. Ready: it has partitions, every lane of theirs reads, and none has
+//! failed; or it stands by because other processes have all partitions.
 
 use std::{
     fmt::Write as _,
@@ -57,9 +58,14 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, String) {
             let _ = writeln!(text, "partition {partition}: not reading");
         }
     }
-    match text.is_empty() {
-        true => (StatusCode::OK, format!("ready, {} lanes\n", lanes.len())),
-        false => (StatusCode::SERVICE_UNAVAILABLE, text),
+    let standby = metrics.standby_count();
+    match (text.is_empty(), lanes.len()) {
+        (true, 0) if standby == 0 => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no partition is assigned yet\n".to_owned())
+        }
+        (true, 0) => (StatusCode::OK, format!("ready, on standby for {standby} partitions\n")),
+        (true, count) => (StatusCode::OK, format!("ready, {count} lanes\n")),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, text),
     }
 }
 

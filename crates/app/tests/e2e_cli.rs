@@ -178,6 +178,46 @@ fn second_interrupt_ends_at_once() {
 }
 
 #[test]
+fn orderly_end_waits_for_the_store_no_longer_than_it_may() {
+    let place = Place::new();
+    let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
+    let sink = format!("{}\nbusy_timeout = \"100ms\"", place.embedded());
+    let more = "enabled = false\n[limits]\ndrain_timeout = \"300ms\"";
+    let config = place.config_of(source, &sink, more);
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("window closed");
+    let other = rusqlite::Connection::open(place.path("rows.db")).expect("the store's file");
+    until("the lock", || other.execute_batch("BEGIN IMMEDIATE").ok());
+    let asked_at = Instant::now();
+    run.terminate();
+    assert!(asked_at.elapsed() < Duration::from_secs(10), "{:?}", asked_at.elapsed());
+    assert!(run.logged().contains("stopped before the store answered"), "{}", run.logged());
+    drop(other);
+    // The next start reads that part again.
+    let verified = tidemill("verify", &config, &[]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn one_thread_for_all_lanes_and_more_threads_than_lanes_give_the_same_rows() {
+    let rows = |threads: &str| {
+        let place = Place::new();
+        let source = format!(
+            "worker_threads = {threads}\n[source.generate]\npace = \"fast\"\n\
+             rate_per_s = 100\ndevices = 30\npartitions = 3\nmessages = 30000"
+        );
+        let config = place.config_of(&source, &place.embedded(), "enabled = false");
+        let run = tidemill("run", &config, &[]);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+        let rows = tidemill("query", &config, &["--limit", "1000"]);
+        text(&rows.stdout)
+    };
+    let one = rows("1");
+    assert!(one.ends_with("\n180 rows\n"), "{one}");
+    assert_eq!(one, rows("16"));
+}
+
+#[test]
 fn demo_shows_what_came_of_it() {
     let _alone = alone();
     let place = Place::new();
@@ -246,6 +286,59 @@ fn publish_time_of_a_file_is_its_modification_time() {
     assert_eq!(rows.matches("sensor_001").count(), 1, "{rows}");
     let verified = tidemill("verify", &config, &["--store-only"]);
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
+}
+
+#[test]
+fn run_without_a_partition_is_healthy_and_not_ready() {
+    let place = Place::new();
+    // Nobody listens there: a port that was ours a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr());
+    let port = port.expect("bound").port();
+    let source = format!("[source.pulsar]\nurl = \"pulsar://127.0.0.1:{port}\"\ntopic = \"t\"");
+    let config = place.config_of(&source, &place.embedded(), "listen = \"127.0.0.1:0\"");
+    let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
+    run.until_logged("started");
+    let logged = run.logged();
+    let address = logged.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.unwrap_or_else(|| panic!("no address in {logged}"));
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let get = |path: &str| {
+        let answer = agent.get(format!("http://{address}{path}")).call();
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let status = answer.status().as_u16();
+        (status, answer.into_body().read_to_string().expect("a text"))
+    };
+    assert_eq!(get("/healthz").0, 200);
+    assert_eq!(get("/readyz"), (503, "no partition is assigned yet\n".to_owned()));
+}
+
+#[test]
+fn device_on_two_partitions_is_told_by_the_run_and_by_verify() {
+    let place = Place::new();
+    let messages = fs::read_to_string(place.path("messages.ndjson")).expect("the messages");
+    let of = |device: &str| {
+        let lines = messages.lines().filter(|line| line.contains(device));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    fs::write(place.path("a.ndjson"), of("sensor_001") + &of("sensor_002")).expect("a file");
+    fs::write(place.path("b.ndjson"), of("sensor_002") + &of("sensor_003")).expect("a file");
+    let paths = [place.path("a.ndjson"), place.path("b.ndjson")];
+    let source = format!("[source.file]\npaths = {paths:?}\npartitions = \"per_file\"");
+    let config = place.config_of(&source, &place.embedded(), "enabled = false");
+    let run = tidemill("run", &config, &[]);
+    let logged = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{logged}");
+    assert_eq!(logged.matches("a device is on two partitions").count(), 1, "{logged}");
+    assert!(logged.contains("device=\"sensor_002\""), "{logged}");
+    let verified = text(&tidemill("verify", &config, &[]).stdout);
+    assert!(verified.contains("\n1 devices have rows of several partitions"), "{verified}");
+    fs::remove_file(place.path("rows.db")).expect("the store");
+    fs::write(place.path("b.ndjson"), of("sensor_003")).expect("a file");
+    let run = tidemill("run", &config, &[]);
+    assert!(!text(&run.stderr).contains("two partitions"), "{}", text(&run.stderr));
+    let verified = text(&tidemill("verify", &config, &[]).stdout);
+    assert!(!verified.contains("several partitions"), "{verified}");
 }
 
 #[test]

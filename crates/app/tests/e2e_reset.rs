@@ -195,6 +195,9 @@ fn configuration_that_changes_rows_is_refused_until_the_generation_is_raised() {
     );
     let raised = place.config(1, "", "size = \"30s\"");
     place.run_for_a_while(&raised);
+    prove(&raised);
+    let lengths = "SELECT count(DISTINCT time - window_start) FROM sensors_rows";
+    assert_eq!(place.ask(lengths), 2, "rows of closed windows stay");
     let lower = place.run_that_fails(&place.config(0, "", "size = \"30s\""));
     assert!(lower.contains("generation 1, this run has 0"), "{lower}");
 }

@@ -164,6 +164,11 @@ impl Lane {
         self.rollup.watermark().value_ms()
     }
 
+    /// Returns how many windows are open.
+    pub fn open_window_count(&self) -> usize {
+        self.rollup.windows().len()
+    }
+
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.
     pub fn accepts(&self) -> bool {
         self.phase == Phase::Running && self.pending.len() < self.config.commits_in_flight_max

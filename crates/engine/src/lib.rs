@@ -6,6 +6,7 @@
 
 mod cursor;
 pub mod error;
+mod key_homes;
 pub mod lane;
 pub mod ledger;
 mod letter;

@@ -3,7 +3,7 @@
 //! One table names every metric; the HTTP endpoint and the reference are made from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -36,10 +36,14 @@ pub struct Metrics {
     pub store_busy_us: AtomicU64,
     /// Sums stored as the nearest value their column holds.
     pub saturated: AtomicU64,
+    /// Devices whose rows came from a second partition.
+    pub devices_on_two_partitions: AtomicU64,
     queue_messages: AtomicU64,
     queue_bytes: AtomicU64,
     letters: [AtomicU64; Reason::ALL.len()],
     lanes: Mutex<BTreeMap<Arc<str>, LaneStatus>>,
+    /// Partitions that another process has.
+    standby: Mutex<BTreeSet<Arc<str>>>,
 }
 
 /// How a lane is doing.
@@ -83,6 +87,23 @@ impl Metrics {
     /// Forgets a lane that this process no longer owns.
     pub fn remove_lane(&self, partition: &str) {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    }
+
+    /// Notes that another process has a partition.
+    pub fn stand_by(&self, partition: Arc<str>) {
+        self.standby.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+    }
+
+    /// Notes that it is not known any more whether another process has a partition.
+    pub fn end_standby(&self, partition: &str) {
+        self.standby.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+    }
+
+    /// Returns how many partitions another process has, as far as it is known.
+    pub fn standby_count(&self) -> usize {
+        let lanes = self.lanes();
+        let standby = self.standby.lock().unwrap_or_else(PoisonError::into_inner);
+        standby.iter().filter(|partition| !lanes.contains_key(*partition)).count()
     }
 
     /// Returns the lanes of this process.
@@ -223,6 +244,12 @@ pub const METRICS: &[Metric] = &[
         help: "Sums stored as the nearest value that their column holds.",
         kind: MetricKind::Counter,
         read: |metrics| single(&metrics.saturated),
+    },
+    Metric {
+        name: "devices_on_two_partitions_total",
+        help: "Devices whose rows came from a second partition; the topic is not keyed by device.",
+        kind: MetricKind::Counter,
+        read: |metrics| single(&metrics.devices_on_two_partitions),
     },
     Metric {
         name: "dead_letters_total",

@@ -20,6 +20,7 @@ use std::{
 use tracing::info;
 
 use crate::{
+    key_homes::KeyHomes,
     lane::LaneConfig,
     metrics::{Metrics, Queued},
     port::{Source, SourceEvent, Store},
@@ -43,6 +44,8 @@ pub struct PipelineConfig {
     pub drain_timeout: Duration,
     /// Whether each device of a closed window gets a log line.
     pub log_windows: bool,
+    /// The most devices remembered to notice one on two partitions; 0 watches none.
+    pub routed_devices_max: usize,
 }
 
 /// How a pipeline ended.
@@ -76,7 +79,13 @@ pub fn run(
         match source.next(POLL) {
             Ok(None) => {}
             Ok(Some(SourceEvent::Exhausted)) => break ToWorker::Finish,
-            Ok(Some(event)) => threads.route(&mut seen, event),
+            Ok(Some(SourceEvent::Standby(partition))) => metrics.stand_by(partition),
+            Ok(Some(event)) => {
+                if let SourceEvent::Assigned(partition) | SourceEvent::Revoked(partition) = &event {
+                    metrics.end_standby(partition);
+                }
+                threads.route(&mut seen, event);
+            }
             Err(text) => {
                 threads.stop(&ToWorker::Drain, config.drain_timeout, &give_up, shutdown);
                 return Outcome::Failed(vec![text]);
@@ -134,6 +143,7 @@ impl Threads {
                 writer::serve(store, &receiver, retry, &metrics, &give_up);
             }));
         }
+        let key_homes = Arc::new(KeyHomes::new(config.routed_devices_max));
         let workers = (0..config.worker_threads).map(|index| {
             let (sender, receiver) = channel();
             let mut lane = config.lane.clone();
@@ -145,6 +155,7 @@ impl Threads {
                 own: sender.clone(),
                 metrics: metrics.clone(),
                 log_windows: config.log_windows,
+                key_homes: key_homes.clone(),
                 give_up: give_up.clone(),
             });
             (sender, spawn("worker", move || worker.run(&receiver)))
@@ -156,6 +167,8 @@ impl Threads {
     fn route(&self, seen: &mut BTreeMap<Arc<str>, usize>, event: SourceEvent) {
         let (partition, to_worker): (_, fn(Arc<str>) -> ToWorker) = match event {
             SourceEvent::Assigned(partition) => (partition, ToWorker::Assigned),
+            // It was another process's all the time.
+            SourceEvent::Revoked(partition) if !seen.contains_key(&partition) => return,
             SourceEvent::Revoked(partition) => (partition, ToWorker::Revoked),
             SourceEvent::End(partition) => (partition, ToWorker::End),
             SourceEvent::Entry(partition, entry) => {
@@ -170,7 +183,7 @@ impl Threads {
                 let _ = self.workers[worker].0.send(ToWorker::Failed(partition, text));
                 return;
             }
-            SourceEvent::Exhausted => return,
+            SourceEvent::Exhausted | SourceEvent::Standby(_) => return,
         };
         let worker = self.worker_of(seen, &partition);
         let _ = self.workers[worker].0.send(to_worker(partition));

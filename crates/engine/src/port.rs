@@ -127,8 +127,11 @@ pub enum SourceEvent {
     /// [`SourceControl::read_from`]. Also after every loss of the connection: the lane starts
     /// again from its record.
     Assigned(Arc<str>),
-    /// The partition is lost or its connection broke; what is unsent of its lane is dropped.
+    /// The partition is lost or its connection broke; what is unsent of its lane is dropped. Also
+    /// for one that stood by, whose connection broke.
     Revoked(Arc<str>),
+    /// Another process has the partition; this one stands by.
+    Standby(Arc<str>),
     /// The next entry of a partition.
     Entry(Arc<str>, Entry),
     /// The partition has ended and will not grow: all its windows close.

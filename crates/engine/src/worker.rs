@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     error::LaneErrorKind,
+    key_homes::KeyHomes,
     lane::{Action, Lane, LaneConfig},
     metrics::{Metrics, Queued},
     port::{Commit, Entry, SourceControl},
@@ -55,6 +56,8 @@ pub(crate) struct WorkerContext {
     pub(crate) own: Sender<ToWorker>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log_windows: bool,
+    /// Where the devices of all workers were seen.
+    pub(crate) key_homes: Arc<KeyHomes>,
     /// Set when a drain has run out of time.
     pub(crate) give_up: Arc<AtomicBool>,
 }
@@ -280,6 +283,7 @@ impl Worker {
         metrics.commits.fetch_add(1, Relaxed);
         metrics.windows.fetch_add(closed.len() as u64, Relaxed);
         commit.letters.iter().for_each(|letter| metrics.count_letter(letter.reason));
+        self.note_homes(partition, commit);
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
         metrics.update_lane(partition, |status| status.committed_at_ms = Some(unix_ms));
@@ -297,6 +301,24 @@ impl Worker {
             if self.context.log_windows {
                 log_devices(&self.context.lane.rollup.plan, pieces);
             }
+        }
+    }
+
+    /// Warns, once in a process, of a device whose rows come from two partitions.
+    fn note_homes(&self, partition: &Arc<str>, commit: &Commit) {
+        let schema = self.context.lane.rollup.plan.schema();
+        let (columns, key_count) = (schema.columns(), schema.key_count());
+        let visitors = self.context.key_homes.note(columns, key_count, partition, &commit.rows);
+        let Some(first) = visitors.first() else {
+            return;
+        };
+        let count = visitors.len() as u64;
+        let before = self.context.metrics.devices_on_two_partitions.fetch_add(count, Relaxed);
+        if before == 0 {
+            warn!(
+                device = first.key, %partition, other = %first.home,
+                "a device is on two partitions and has a row of each: key the topic by device"
+            );
         }
     }
 

@@ -71,9 +71,18 @@ pub struct RollupConfig {
 impl RollupConfig {
     /// Returns how many windows can be open at once.
     pub fn open_windows_max(&self) -> i64 {
-        let hold_back = self.max_out_of_orderness.as_ms() + self.allowed_lateness.as_ms();
-        hold_back / self.grid.size_ms() + 2
+        open_windows_max(self.grid, self.max_out_of_orderness, self.allowed_lateness)
     }
+}
+
+/// Returns how many windows can be open at once: those between the newest event and the oldest one
+/// that is not late.
+pub fn open_windows_max(
+    grid: WindowGrid,
+    max_out_of_orderness: DurationMs,
+    allowed_lateness: DurationMs,
+) -> i64 {
+    (max_out_of_orderness.as_ms() + allowed_lateness.as_ms()) / grid.size_ms() + 2
 }
 
 /// How far a lane is: what a commit record holds of the roll-up.

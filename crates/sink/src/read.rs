@@ -40,6 +40,13 @@ pub trait StoreReader: Send {
         pipeline: &str,
         window_size_ms: i64,
     ) -> Result<Vec<PartitionTotals>, SinkError>;
+
+    /// Returns how many devices of a pipeline have rows of several partitions, and how many device
+    /// windows therefore have several rows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn several_partitions(&mut self, pipeline: &str) -> Result<[u64; 2], SinkError>;
 }
 
 /// Which rows.
@@ -140,7 +147,7 @@ pub struct PartitionTotals {
     pub letters_of_earlier_generations: u64,
     /// Row keys that readers see more than once.
     pub duplicate_row_keys: u64,
-    /// Rows whose window is not as long as the configuration says.
+    /// Rows of the record's generation whose window is not as long as the configuration says.
     pub off_grid_rows: u64,
     /// Windows that are closed and have rows.
     pub window_count: u64,

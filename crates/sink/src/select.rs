@@ -205,6 +205,26 @@ impl<S: Select> StoreReader for S {
         }
         Ok(totals)
     }
+
+    fn several_partitions(&mut self, pipeline: &str) -> Result<[u64; 2], SinkError> {
+        let (dialect, table) = (self.dialect(), self.rows_table());
+        let of_pipeline = format!("{} = {}", dialect.quote("pipeline"), dialect.text(pipeline));
+        let device = self.layout().key_columns.clone();
+        let device_window = [vec!["time".to_owned()], device.clone()].concat();
+        let mut counts = [0; 2];
+        for (count, key) in counts.iter_mut().zip([device, device_window]) {
+            let key: Vec<String> = key.iter().map(|name| dialect.quote(name)).collect();
+            let partition = dialect.quote("source_partition");
+            let sql = format!(
+                "SELECT {} FROM (SELECT min({partition}) AS a, max({partition}) AS b FROM {table} \
+                 WHERE {of_pipeline} GROUP BY {}) AS k WHERE a <> b",
+                dialect.unsigned("count(*)"),
+                key.join(", "),
+            );
+            [*count] = numbers(self, &sql)?;
+        }
+        Ok(counts)
+    }
 }
 
 fn names(dialect: Dialect, columns: &[Column]) -> String {
@@ -341,8 +361,11 @@ fn count_rows<S: Select>(
     [totals.off_grid_rows] = numbers(
         store,
         &format!(
-            "SELECT {} FROM {table} WHERE {of_lane} AND {} <> {} + {}",
+            "SELECT {} FROM {table} WHERE {of_lane} AND {} >= {} AND {} <> {} + {}",
             dialect.unsigned("count(*)"),
+            dialect.quote("revision"),
+            // Earlier generations may have had other windows.
+            u64::from(totals.record.as_ref().map_or(0, |record| record.generation)) << ORDINAL_BITS,
             dialect.as_seconds("time"),
             dialect.as_seconds("window_start"),
             window_size_ms / 1000,

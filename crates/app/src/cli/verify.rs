@@ -46,6 +46,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         findings.push(check(partition, broker_count));
     }
     super::print(&report(&config, &totals, &findings));
+    if totals.len() > 1 {
+        let several = reader.several_partitions(&config.pipeline.name).map_err(Failure::usage)?;
+        super::print(&routing(several));
+    }
     Ok(if findings.iter().any(|finding| !finding.differences.is_empty()) {
         ExitCode::FAILURE
     } else if totals.is_empty() || findings.iter().any(|finding| !finding.unchecked.is_empty()) {
@@ -53,6 +57,17 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Returns what there is to say about devices with rows of several partitions.
+fn routing([devices, device_windows]: [u64; 2]) -> String {
+    if devices == 0 {
+        return String::new();
+    }
+    format!(
+        "{devices} devices have rows of several partitions, {device_windows} of their windows more \
+         than one row: key the topic by device\n"
+    )
 }
 
 /// Returns the table of a check and what it comes to.

@@ -7,7 +7,10 @@ use Fallback::{Absent, Is, Required};
 use Kind::{
     Bool, Choice, Duration, Float, Int, Path, Paths, Range, Secret, Size, Text, Texts, Time, Words,
 };
-use tidemill_kernel::{key::KEY_PART_BYTES_MAX, rollup::GENERATION_MAX};
+use tidemill_kernel::{
+    key::KEY_PART_BYTES_MAX,
+    rollup::{GENERATION_MAX, OPEN_WINDOWS_MAX},
+};
 
 /// What may be written as a value.
 #[derive(Clone, Copy, Debug)]
@@ -299,6 +302,12 @@ const HTTP: &[Key] = &[
 
 const LIMITS: &[Key] = &[
     key("devices_max", Int(1, 50_000_000), Is("2000000"), "keys of one window of one lane"),
+    key(
+        "open_windows_max",
+        Int(2, OPEN_WINDOWS_MAX),
+        Is("1000"),
+        "windows of a lane open at once; settings that could need more are refused",
+    ),
     key("payload_bytes_max", Size(1, 64 * MIB), Is("1MiB"), "largest message"),
     key("key_bytes_max", Size(1, KEY_PART_BYTES_MAX as u64), Is("256B"), "longest key part"),
     key("text_bytes_max", Size(1, 64 * MIB), Is("4KiB"), "longest text of an attribute"),
@@ -307,6 +316,12 @@ const LIMITS: &[Key] = &[
     key("letters_per_commit_max", Int(1, 1_000_000), Is("10000"), "letters that force a commit"),
     key("commits_in_flight_max", Int(1, 64), Is("4"), "commits of a lane that may wait"),
     key("piece_rows_max", Int(1, 1_000_000), Is("50000"), "rows of one insert"),
+    key(
+        "routed_devices_max",
+        Int(0, 50_000_000),
+        Is("1000000"),
+        "devices remembered to notice one on two partitions; 0: none",
+    ),
     key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
     key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take"),
     key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat"),

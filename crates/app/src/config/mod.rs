@@ -30,7 +30,7 @@ use tidemill_engine::{
 };
 use tidemill_kernel::{
     plan::Plan,
-    rollup::{OPEN_WINDOWS_MAX, RollupConfig},
+    rollup::{OPEN_WINDOWS_MAX, RollupConfig, open_windows_max},
     schema::{Role, Schema},
     time::{DurationMs, WindowGrid},
 };
@@ -195,6 +195,7 @@ impl Config {
             },
             drain_timeout: self.limits.drain_timeout,
             log_windows: self.pipeline.log_windows,
+            routed_devices_max: self.limits.routed_devices_max,
         }
     }
 }
@@ -215,11 +216,11 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
     reader.check_names("", root);
     let pipeline = read_pipeline(&reader.section(root, "pipeline"));
     let source = source::read(reader, root);
-    let window = read_window(&reader.section(root, "window"));
+    let limits = read_limits(&reader.section(root, "limits"));
+    let window = read_window(&reader.section(root, "window"), limits.open_windows_max);
     let schema = schema::read(reader, root, window.map_or(TimeMode::Event, |window| window.time));
     let sink = sink::read(reader, root, &pipeline.name);
     let http = read_http(&reader.section(root, "http"));
-    let limits = read_limits(&reader.section(root, "limits"));
     Some(Config {
         pipeline,
         source: source?,
@@ -249,7 +250,8 @@ fn read_pipeline(section: &Section<'_>) -> Pipeline {
     }
 }
 
-fn read_window(section: &Section<'_>) -> Option<Window> {
+/// Reads `[window]`; `limit` is how many windows of a lane may be open at once.
+fn read_window(section: &Section<'_>, limit: i64) -> Option<Window> {
     let errors_before = section.reader.error_count();
     let length = |name| DurationMs::from_ms(section.duration(name).as_millis() as i64);
     let (size, offset) = (length("size"), length("offset"));
@@ -268,11 +270,11 @@ fn read_window(section: &Section<'_>) -> Option<Window> {
     }
     let grid = read_grid(section, size.as_ms(), offset.as_ms())?;
     let hold_back_ms = max_out_of_orderness.as_ms() + allowed_lateness.as_ms();
-    let open_windows = hold_back_ms / size.as_ms() + 2;
-    if open_windows > OPEN_WINDOWS_MAX {
+    let open_windows = open_windows_max(grid, max_out_of_orderness, allowed_lateness);
+    if open_windows > limit {
         let text = format!(
             "is {}, too small for max_out_of_orderness + allowed_lateness = \"{}\": \
-             {open_windows} windows would be open at once, at most {OPEN_WINDOWS_MAX} may",
+             {open_windows} windows would be open at once, at most {limit} may",
             shown_duration(size.as_ms()),
             duration_text(hold_back_ms as u64)
         );
@@ -328,6 +330,7 @@ fn read_limits(section: &Section<'_>) -> Limits {
     let errors_before = section.reader.error_count();
     let limits = Limits {
         devices_max: section.int("devices_max"),
+        open_windows_max: section.int_optional("open_windows_max").unwrap_or(OPEN_WINDOWS_MAX),
         decode: DecodeLimits {
             payload_bytes_max: section.size("payload_bytes_max"),
             key_bytes_max: section.size("key_bytes_max"),
@@ -338,6 +341,7 @@ fn read_limits(section: &Section<'_>) -> Limits {
         letters_per_commit_max: section.int("letters_per_commit_max"),
         commits_in_flight_max: section.int("commits_in_flight_max"),
         piece_rows_max: section.int("piece_rows_max"),
+        routed_devices_max: section.int("routed_devices_max"),
         queue_bytes_max: section.size("queue_bytes_max"),
         drain_timeout: section.duration("drain_timeout"),
         retry_pause_min: section.duration("retry_pause_min"),

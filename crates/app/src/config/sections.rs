@@ -263,6 +263,8 @@ pub struct Http {
 pub struct Limits {
     /// The most keys of one window of one lane; messages of further keys are rejected.
     pub devices_max: usize,
+    /// The most windows of a lane that the configuration may let be open at once.
+    pub open_windows_max: i64,
     /// Limits of a message: payload, key, text and depth.
     pub decode: DecodeLimits,
     /// Payload bytes kept of a dead letter.
@@ -273,6 +275,8 @@ pub struct Limits {
     pub commits_in_flight_max: usize,
     /// The most rows of one insert.
     pub piece_rows_max: usize,
+    /// The most devices remembered to notice one on two partitions; 0 watches none.
+    pub routed_devices_max: usize,
     /// The most bytes read but not yet processed; then no more is asked of the source.
     pub queue_bytes_max: usize,
     /// How long an orderly end waits for the store.

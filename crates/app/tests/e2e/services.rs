@@ -77,6 +77,16 @@ pub(crate) fn admin_put(path: &str, body: &str) {
     }
 }
 
+/// Deletes a topic with its subscriptions, by the broker's admin interface.
+pub(crate) fn admin_delete(path: &str) {
+    let url = format!("{}/admin/v2/{path}?force=true", broker().admin);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = ureq::delete(&url).call() {
+        assert!(Instant::now() < deadline, "{url}: {error}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Which ClickHouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {

@@ -2,7 +2,7 @@
 
 use tidemill_engine::{
     port::StoreError,
-    record::{CommitId, LaneId},
+    record::{CommitId, LaneId, ORDINAL_BITS},
 };
 use tidemill_kernel::{
     event::Reason,
@@ -335,4 +335,43 @@ pub(crate) fn letters_with_absurd_times_are_kept(target: Target) {
         assert_eq!(row[9], Value::Millisecond(time_ms.wrapping_neg()));
         assert!(!row[8].to_string().is_empty());
     }
+}
+
+pub(crate) fn forgotten_rows_and_letters_are_not_in_the_totals(target: Target) {
+    let mut store = target.store();
+    let letters = || vec![letter(1, Reason::Late), letter(2, Reason::Empty)];
+    let rows = [Row::new(1, "a", 1.0, 40), Row::new(1, "b", 1.0, 40)];
+    let first = commit(None, &rows, letters(), record(1, 40, 2));
+    store.commit(&first).unwrap();
+    let mut forgotten = record(2, 0, 0);
+    (forgotten.generation, forgotten.birth_generation) = (1, 1);
+    let reset = commit(Some(first.record.id), &[], vec![], forgotten);
+    store.commit(&reset).unwrap();
+    let raised = 1 << ORDINAL_BITS;
+    let mut again = record(3, 10, 2);
+    (again.generation, again.birth_generation, again.birth_ordinal) = (1, 1, 3);
+    again.ledger.lost = 4;
+    let mut replaced = letter(2, Reason::Empty);
+    replaced.revision = raised + 2;
+    let row = [Row::new(1, "b", 2.0, raised + 10)];
+    store.commit(&commit(Some(reset.record.id), &row, vec![replaced], again.clone())).unwrap();
+    assert_eq!(store.load(&lane()).unwrap(), Some(again));
+    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    assert_eq!((totals[0].row_count, totals[0].record_count_closed), (1, 10));
+    assert_eq!(totals[0].rows_of_forgotten_commits, 1);
+    assert_eq!((totals[0].late, totals[0].rejected), (0, 1));
+    assert_eq!(totals[0].letters_of_earlier_generations, 1);
+}
+
+pub(crate) fn devices_of_several_partitions_are_counted(target: Target) {
+    let mut store = target.store();
+    let here = [Row::new(1, "a", 1.0, 1), Row::new(1, "b", 1.0, 1), Row::new(1, "c", 1.0, 1)];
+    store.commit(&commit(None, &here, vec![], record(1, 3, 1))).unwrap();
+    assert_eq!(target.reader().several_partitions("sensors").unwrap(), [0, 0]);
+    let there = [Row::new(1, "a", 1.0, 1), Row::new(2, "b", 1.0, 1), Row::new(2, "d", 1.0, 1)];
+    let mut second = record(1, 3, 1);
+    second.lane = LaneId::new("sensors", "1");
+    store.commit(&commit(None, &there, vec![], second)).unwrap();
+    assert_eq!(target.reader().several_partitions("sensors").unwrap(), [2, 1]);
+    assert_eq!(target.reader().several_partitions("others").unwrap(), [0, 0]);
 }

@@ -39,6 +39,8 @@ contract!(
     at_one_ordinal_the_later_commit_is_the_record,
     birth_record_without_rows_is_read_back,
     committed_rows_letters_and_record_are_read_back,
+    devices_of_several_partitions_are_counted,
+    forgotten_rows_and_letters_are_not_in_the_totals,
     higher_revision_replaces_and_lower_never_wins,
     letters_are_chosen_by_reason_and_key,
     letters_with_absurd_times_are_kept,

@@ -148,7 +148,7 @@ impl PartitionTask {
             }
             ConsumerEvent::Active(false) => {
                 self.flow.reset();
-                return self.revoke();
+                return self.revoke() && self.send(SourceEvent::Standby(self.name.clone()));
             }
             ConsumerEvent::Entry(entry) => return self.deliver(&entry).await,
             ConsumerEvent::Disconnected { reason } => {
@@ -158,7 +158,9 @@ impl PartitionTask {
                     self.reading = false;
                 } else {
                     warn!(partition = %self.name, %reason, "disconnected");
-                    return self.revoke();
+                    let stood_by = !self.assigned;
+                    return self.revoke()
+                        && (!stood_by || self.send(SourceEvent::Revoked(self.name.clone())));
                 }
             }
             ConsumerEvent::Waiting { reason } => {

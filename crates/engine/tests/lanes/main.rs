@@ -1,0 +1,5 @@
+//! Lanes driven by hand: to their limits, and through an operator's reset.
+
+mod harness;
+mod limits;
+mod reset;

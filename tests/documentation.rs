@@ -27,6 +27,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/reference/exit-codes.md",
     "docs/reference/metrics.md",
     "docs/time.md",
+    "docs/tutorial.md",
 ];
 
 const HEAD: &str = "\

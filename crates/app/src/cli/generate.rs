@@ -13,6 +13,7 @@ use tidemill_pulsar::{
     Client, ClientConfig, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
 };
 use tidemill_source::generate::{GenerateConfig, Generator, TimeFormat};
+use tracing::warn;
 
 use super::Failure;
 
@@ -188,14 +189,14 @@ fn send(
             generator.push_key(generated.device, &mut key);
             let message = OutgoingMessage::new(Some(key), payload);
             if let Err(error) = producer.send(message).await {
-                eprintln!("tidemill: a batch failed: {error}");
+                warn!(%error, "a batch failed");
             }
             if let Some(wait) = pacer.wait(sent + 1) {
                 tokio::time::sleep(wait).await;
             }
         }
         if let Err(error) = producer.flush().await {
-            eprintln!("tidemill: a batch failed: {error}");
+            warn!(%error, "a batch failed");
         }
         let (confirmed, failed) = (producer.confirmed_count(), producer.failed_count());
         let seconds = pacer.started_at.elapsed().as_secs_f64();

@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim soak-pulsar bench fuzz build
+.PHONY: demo test check sim soak-pulsar bench fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -24,6 +24,9 @@ bench: ## file -> rows against the Flink baseline, Pulsar consumer against the p
 
 fuzz: ## coverage-guided fuzzing: make fuzz TARGET=json SECONDS=60
 	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)
+
+dist: ## the archive to ship: static binary, licences, unit, manual pages, checksums
+	packaging/dist.sh
 
 build:
 	cargo build --package tidemill

@@ -31,6 +31,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/schemas.md",
     "docs/sources.md",
     "docs/time.md",
+    "docs/tutorial.md",
 ];
 
 const HEAD: &str = "\

@@ -29,7 +29,8 @@ const ACCEPTED: &[&str] = &[
 ];
 
 /// Platforms whose dependencies are looked at: the ones that are built and tested.
-const PLATFORMS: &[&str] = &["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+const PLATFORMS: &[&str] =
+    &["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl"];
 
 #[test]
 fn every_dependency_has_an_accepted_licence() {

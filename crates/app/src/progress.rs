@@ -4,7 +4,7 @@
 //! into a log or a pipe: there the status line says how it goes.
 
 use std::{
-    io::{IsTerminal as _, stderr, stdout},
+    io::{IsTerminal as _, stderr},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -132,8 +132,9 @@ pub struct Progress {
 impl Progress {
     /// Begins to show how far a run is, if its input ends and standard error is a terminal.
     pub fn start(config: &Config, metrics: &Arc<Metrics>) -> Option<Progress> {
-        let rows_on_terminal = matches!(config.sink, Sink::Stdout) && stdout().is_terminal();
-        if !stderr().is_terminal() || rows_on_terminal || crate::logging::is_json() {
+        // That sink writes rows and letters past us.
+        let sink_writes = matches!(config.sink, Sink::Stdout);
+        if !stderr().is_terminal() || sink_writes || crate::logging::is_json() {
             return None;
         }
         let input = Input::of(config)?;

@@ -245,3 +245,63 @@ fn unit_is_accepted_by_systemd_and_locks_the_service_in() {
     let patience_s = value("TimeoutStopSec").trim_end_matches('s').parse::<u32>();
     assert!(patience_s.is_ok_and(|seconds| seconds >= 40), "a drain may take 30 s by default");
 }
+
+#[test]
+fn archive_holds_what_belongs_to_the_binary() {
+    let place = Place::new();
+    // The binary under test stands in for the static one, which takes minutes to build; without
+    // what debuggers want, which takes minutes to pack.
+    let binary = place.path("tidemill");
+    let strip = Command::new("strip").arg("-o").arg(&binary).arg(TIDEMILL).status();
+    assert!(strip.is_ok_and(|status| status.success()), "strip of binutils");
+    let pack = |name: &str| {
+        let out = place.path(name);
+        let output = Command::new(root().join("packaging/dist.sh"))
+            .env("BINARY", &binary)
+            .env("OUT", &out)
+            .env("SOURCE_DATE_EPOCH", "1767225600")
+            .output()
+            .expect("dist.sh can be run");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        out
+    };
+    let out = pack("dist");
+    let in_out = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(&out).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(output.status.success(), "{program}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    in_out("sha256sum", &["--check", "--strict", "SHA256SUMS"]);
+    let name = format!("tidemill-{}-x86_64-linux", tidemill::version::VERSION);
+    let files = in_out("tar", &["--list", "--file", &format!("{name}.tar.gz")]);
+    for file in [
+        "tidemill",
+        "VERSION",
+        "LICENSE",
+        "THIRD-PARTY-LICENSES.txt",
+        "tidemill@.service",
+        "prometheus-alerts.yml",
+        "config/example.toml",
+        "man1/tidemill-run.1",
+        "completions/_tidemill",
+    ] {
+        assert!(files.lines().any(|line| line == format!("{name}/{file}")), "{file}: {files}");
+    }
+    in_out("tar", &["--extract", "--file", &format!("{name}.tar.gz")]);
+    let folder = out.join(&name);
+    let read = |file: &str| fs::read_to_string(folder.join(file)).expect("a file of the archive");
+    assert!(read("VERSION").starts_with(tidemill::version::VERSION));
+    let licences = read("THIRD-PARTY-LICENSES.txt");
+    for package in
+        ["\n  clap ", "\n  ring ", "\n  mimalloc ", "SQLite: public domain", "Apache License"]
+    {
+        assert!(licences.contains(package), "{package}");
+    }
+    // Tests and build scripts are not shipped.
+    assert!(!licences.contains("\n  tempfile ") && !licences.contains("\n  cc "));
+    let status = Command::new(folder.join("tidemill")).arg("--version").output();
+    assert!(status.expect("the packed binary can be run").status.success());
+    let again = fs::read(pack("again").join("SHA256SUMS")).expect("checksums");
+    assert!(again == fs::read(out.join("SHA256SUMS")).expect("checksums"), "the same bytes again");
+}

@@ -13,6 +13,7 @@ use tidemill_pulsar::{
     Client, ClientConfig, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
 };
 use tidemill_source::generate::{GenerateConfig, Generator, Shape, TimeFormat};
+use tracing::warn;
 
 use super::Failure;
 
@@ -254,7 +255,7 @@ fn send(
             generator.push_key(generated.device, &mut key);
             let message = OutgoingMessage::new(Some(key), payload);
             if let Err(error) = producer.send(message).await {
-                eprintln!("tidemill: a batch failed: {error}");
+                warn!(%error, "a batch failed");
             }
             if sent + 1 < arguments.messages
                 && let Some(wait) = pacer.wait(generator.publish_time_ms(generator.index()))
@@ -263,7 +264,7 @@ fn send(
             }
         }
         if let Err(error) = producer.flush().await {
-            eprintln!("tidemill: a batch failed: {error}");
+            warn!(%error, "a batch failed");
         }
         let (confirmed, failed) = (producer.confirmed_count(), producer.failed_count());
         let seconds = pacer.started_at.elapsed().as_secs_f64();

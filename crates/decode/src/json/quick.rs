@@ -11,9 +11,15 @@ mod table;
 mod work;
 
 #[cfg(target_arch = "x86_64")]
+mod convert;
+#[cfg(target_arch = "x86_64")]
 mod repair;
 #[cfg(target_arch = "x86_64")]
+mod settle;
+#[cfg(target_arch = "x86_64")]
 mod simd;
+#[cfg(target_arch = "x86_64")]
+mod stage;
 #[cfg(target_arch = "x86_64")]
 mod walk;
 

@@ -2,10 +2,7 @@
 //! a text of any length, a field that is not there. All of it is read by the readers that the
 //! judge uses, and only ever accepts what the judge would.
 
-use tidemill_kernel::{
-    event::Rows,
-    schema::{Slot, TimeUnit},
-};
+use tidemill_kernel::{event::Rows, schema::TimeUnit};
 
 use super::{
     super::{
@@ -251,93 +248,4 @@ impl Spot<'_> {
         }
         Some(self.from.start + text.end + 1)
     }
-}
-
-/// Corrects the row of a lane by its odd values, and by the ranges of its numbers.
-#[cold]
-#[inline(never)]
-pub(super) fn settle(
-    plan: &QuickPlan,
-    lane: usize,
-    from: Lane,
-    is_beyond: bool,
-    work: &mut Work<'_>,
-    rows: &mut Rows<'_>,
-) {
-    let layout = work.layout;
-    let (float_count, int_count) = (layout.floats.len(), layout.ints.len());
-    let bit_of = |slot| match slot {
-        Slot::Float(slot) => usize::from(slot),
-        Slot::Int(slot) => float_count + usize::from(slot),
-        Slot::Text(slot) => float_count + int_count + usize::from(slot),
-        Slot::Key(_) | Slot::Time => unreachable!("keys and times are never odd"),
-    };
-    let slot_of = |step: usize| {
-        let rule = plan.steps[step].rule.expect("values without a rule are not noted");
-        layout.rules[rule as usize].slot
-    };
-    let odd = || work.memory.odd.iter().filter(|odd| odd.lane == lane);
-    if !is_beyond && odd().next().is_none() {
-        return;
-    }
-    for odd in odd() {
-        let bit = bit_of(slot_of(odd.step));
-        rows.presence(lane)[bit / 64] &= !(1 << (bit % 64));
-    }
-    let mut invalid_count = 0;
-    let numbers = if is_beyond { float_count + int_count } else { 0 };
-    for bit in 0..numbers {
-        if rows.presence(lane)[bit / 64] >> (bit % 64) & 1 == 0 {
-            continue;
-        }
-        let is_valid = if let Some(slot) = bit.checked_sub(float_count) {
-            let [low, high] = &plan.int_ranges[slot / 4];
-            let value = &mut rows.ints(lane)[slot / 4][slot % 4];
-            let is_valid = low[slot % 4] <= *value && *value <= high[slot % 4];
-            *value *= i64::from(is_valid);
-            is_valid
-        } else {
-            let [low, high] = &plan.float_ranges[bit / 4];
-            let value = &mut rows.floats(lane)[bit / 4][bit % 4];
-            let is_valid = low[bit % 4] <= *value && *value <= high[bit % 4];
-            if !is_valid {
-                *value = 0.0;
-            }
-            is_valid
-        };
-        if !is_valid {
-            rows.presence(lane)[bit / 64] &= !(1 << (bit % 64));
-            invalid_count += 1;
-        }
-    }
-    for odd in odd() {
-        let slot = slot_of(odd.step);
-        let is_present = match (slot, odd.cell) {
-            (Slot::Float(slot), Cell::Float(value)) => {
-                rows.floats(lane)[usize::from(slot) / 4][usize::from(slot) % 4] = value;
-                true
-            }
-            (Slot::Int(slot), Cell::Int(value)) => {
-                rows.ints(lane)[usize::from(slot) / 4][usize::from(slot) % 4] = value;
-                true
-            }
-            (Slot::Text(slot), cell @ (Cell::Plain { .. } | Cell::Made { .. })) => {
-                let payload = &work.buffer[from.start..from.end];
-                rows.set_text(lane, slot, work.values.text(cell, payload));
-                true
-            }
-            (_, Cell::Absent | Cell::Null) => false,
-            _ => {
-                invalid_count += 1;
-                false
-            }
-        };
-        if is_present {
-            let bit = bit_of(slot);
-            rows.presence(lane)[bit / 64] |= 1 << (bit % 64);
-        }
-    }
-    let present = rows.presence(lane).iter().map(|word| word.count_ones() as usize).sum::<usize>();
-    let is_complete = present == float_count + int_count + layout.texts.len();
-    rows.amend(lane, is_complete, invalid_count);
 }

@@ -2,44 +2,52 @@
 //! all lanes, then its values are read in all lanes. One message alone is a chain in which each
 //! value's end gives the next one's place; a second and third hide that wait.
 //!
-//! Numbers are not converted on the way: their digits are staged, right-aligned, with what they
-//! are to be divided by and the least mantissa that has no leading zero (`table.rs`), and are
-//! converted four at a time behind the last step. What a literal does not match goes to
-//! `repair.rs`. Nothing here is unsafe: a step looks at one window of 64 bytes per lane, and
-//! where there is no such window the walk ends without a verdict.
+//! Numbers are not converted on the way: they are staged (`stage.rs`), and converted four at a
+//! time behind the last step (`convert.rs`). What a literal does not match goes to `repair.rs`.
+//! A step looks at one window of 64 bytes per lane; where there is none the walk ends without a
+//! verdict.
 
 use std::arch::x86_64::*;
 
-use tidemill_kernel::{event::Rows, time::Timestamp};
+use tidemill_kernel::event::Rows;
 
 use super::{
     Lane,
-    plan::{KEY_PARTS_MAX, Kind, QuickPlan},
-    repair::{Spot, repair, settle},
-    simd::{
-        Text, Window, load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints,
-        store16,
-    },
-    table::{BOOLS, FLOATS, INTS, SHAPES, Scale, Shape},
-    work::{Stage, Work},
+    convert::finish,
+    plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
+    repair::{Spot, repair},
+    simd::{Text, Window, load32},
+    stage::{quoted_length, stage_any_float, stage_bool, stage_float, stage_int, stage_signed_int},
+    work::Work,
 };
-use crate::time;
 
 /// A part of the key: where it starts in the buffer, and its length.
 pub(super) type KeyPart = (usize, usize);
 
+/// Where the lanes stand.
+struct Walk<'w, const L: usize> {
+    plan: &'w QuickPlan,
+    lanes: &'w [Lane; L],
+    at: [usize; L],
+    /// Where they stood before the last value.
+    before: [usize; L],
+    /// What they look at.
+    windows: [&'w Window; L],
+    keys: [[KeyPart; KEY_PARTS_MAX]; L],
+}
+
 /// Reads messages of a plan's shape into rows; `None` if any has another shape, or may have.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-pub(super) fn read<const L: usize>(
-    plan: &QuickPlan,
-    text: Text<'_>,
-    lanes: &[Lane; L],
+pub(super) fn read<'w, const L: usize>(
+    plan: &'w QuickPlan,
+    text: Text<'w>,
+    lanes: &'w [Lane; L],
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let mut at = lanes.map(|lane| lane.start);
-    let mut before = at;
-    let mut keys = [[(0, 0); KEY_PARTS_MAX]; L];
+    let at = lanes.map(|lane| lane.start);
+    let keys = [[(0, 0); KEY_PARTS_MAX]; L];
+    let mut walk = Walk { plan, lanes, at, before: at, windows: [&[0; 64]; L], keys };
     for lane in 0..L {
         for slot in &plan.unused {
             work.memory.stages[lane].neutralise(*slot, plan.groups_of_rows());
@@ -47,31 +55,48 @@ pub(super) fn read<const L: usize>(
     }
     for (index, step) in plan.steps.iter().enumerate() {
         let literal = load32(&step.literal);
-        let mut windows: [&Window; L] = [&[0; 64]; L];
         let mut differs = _mm256_setzero_si256();
         for lane in 0..L {
-            windows[lane] = text.window(at[lane])?;
-            let there = load32(windows[lane].first_chunk()?);
+            walk.windows[lane] = text.window(walk.at[lane])?;
+            let there = load32(walk.windows[lane].first_chunk()?);
             differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
         }
         if _mm256_testz_si256(differs, load32(&step.mask)) == 0 {
-            (at, windows) = repair(plan, index, text, lanes, at, &before, work)?;
+            (walk.at, walk.windows) =
+                repair(plan, index, text, lanes, walk.at, &walk.before, work)?;
         }
+        walk.before = walk.at;
+        walk.values(index, step, work, rows)?;
+    }
+    for (lane, from) in lanes.iter().enumerate() {
+        if walk.at[lane] != from.end {
+            return None;
+        }
+        finish(plan, lane, *from, &walk.keys[lane], work, rows)?;
+    }
+    Some(())
+}
+
+impl<'w, const L: usize> Walk<'w, L> {
+    /// Reads the values of a step whose literal stands in all lanes.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn values(
+        &mut self,
+        index: usize,
+        step: &Step,
+        work: &mut Work<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Option<()> {
         let length = usize::from(step.length) & 31;
         let slot = step.stage;
-        before = at;
         macro_rules! staged {
             ($stage:ident) => {
                 for lane in 0..L {
-                    let number = windows[lane][length..].first_chunk()?;
+                    let number = self.windows[lane][length..].first_chunk()?;
                     let advance = $stage(number, &mut work.memory.stages[lane], slot);
-                    at[lane] = at[lane].wrapping_add(length + advance);
+                    self.at[lane] = self.at[lane].wrapping_add(length + advance);
                 }
-            };
-        }
-        macro_rules! spot {
-            ($lane:expr) => {
-                Spot { plan, index, lane: $lane, from: lanes[$lane] }
             };
         }
         match step.kind.get() {
@@ -79,301 +104,73 @@ pub(super) fn read<const L: usize>(
             Kind::AnyFloat => {
                 staged!(stage_any_float);
                 for lane in 0..L {
-                    let advance = at[lane].wrapping_sub(before[lane]) & 63;
-                    let behind = windows[lane][advance];
+                    let advance = self.at[lane].wrapping_sub(self.before[lane]) & 63;
+                    let behind = self.windows[lane][advance];
                     if advance >= length + 16 || behind | 0x20 == b'e' {
-                        at[lane] = spot!(lane).long_number(before[lane], work)?;
+                        self.at[lane] =
+                            self.spot(lane, index).long_number(self.before[lane], work)?;
                     }
                 }
             }
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
-            Kind::Text => {
-                for lane in 0..L {
-                    let value = windows[lane][length..].first_chunk()?;
-                    at[lane] = match quoted_length(windows[lane], length) {
-                        Some(size) => {
-                            rows.set_short_text(lane, step.slot, value, size);
-                            at[lane].wrapping_add(length + size + 1)
-                        }
-                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
-                    };
-                }
-            }
-            Kind::Key => {
-                for lane in 0..L {
-                    at[lane] = match quoted_length(windows[lane], length) {
-                        Some(size) if size > 0 => {
-                            let part = usize::from(step.slot) % KEY_PARTS_MAX;
-                            keys[lane][part] = (at[lane] + length, size);
-                            at[lane] + length + size + 1
-                        }
-                        _ => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
-                    };
-                }
-            }
-            Kind::OtherText => {
-                for lane in 0..L {
-                    at[lane] = match quoted_length(windows[lane], length) {
-                        Some(size) => at[lane].wrapping_add(length + size + 1),
-                        None => spot!(lane).long_text(at[lane], &mut keys[lane], work, rows)?,
-                    };
-                }
+            Kind::Text | Kind::Key | Kind::OtherText => {
+                return self.texts(index, step, work, rows);
             }
             Kind::TimeText => {
                 for lane in 0..L {
-                    let found = work.memory.times.read(windows[lane][length..].first_chunk()?);
-                    at[lane] = match found {
-                        Some(time_ms) if windows[lane][length + 24] == b'"' => {
+                    let window = self.windows[lane];
+                    let found = work.memory.times.read(window[length..].first_chunk()?);
+                    self.at[lane] = match found {
+                        Some(time_ms) if window[length + 24] == b'"' => {
                             work.times_ms[lane] = time_ms;
-                            at[lane] + length + 25
+                            self.at[lane] + length + 25
                         }
-                        _ => Spot { plan, index, lane, from: lanes[lane] }
-                            .text_time(at[lane], work)?,
+                        _ => self.spot(lane, index).text_time(self.at[lane], work)?,
                     };
                 }
             }
             Kind::Any => {
                 for lane in 0..L {
-                    at[lane] = spot!(lane).any_value(at[lane], work)?;
+                    self.at[lane] = self.spot(lane, index).any_value(self.at[lane], work)?;
                 }
             }
-            Kind::More | Kind::End => at = at.map(|at| at + length),
+            Kind::More | Kind::End => self.at = self.at.map(|at| at + length),
         }
+        Some(())
     }
-    for lane in 0..L {
-        if at[lane] != lanes[lane].end {
-            return None;
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn texts(
+        &mut self,
+        index: usize,
+        step: &Step,
+        work: &mut Work<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Option<()> {
+        let length = usize::from(step.length) & 31;
+        let kind = step.kind.get();
+        for lane in 0..L {
+            let (at, window) = (self.at[lane], self.windows[lane]);
+            let size = quoted_length(window, length);
+            let Some(size) = size.filter(|size| *size > 0 || kind != Kind::Key) else {
+                let spot = self.spot(lane, index);
+                self.at[lane] = spot.long_text(at, &mut self.keys[lane], work, rows)?;
+                continue;
+            };
+            if kind == Kind::Text {
+                rows.set_short_text(lane, step.slot, window[length..].first_chunk()?, size);
+            } else if kind == Kind::Key {
+                self.keys[lane][usize::from(step.slot) % KEY_PARTS_MAX] = (at + length, size);
+            }
+            self.at[lane] = at.wrapping_add(length + size + 1);
         }
-        finish(plan, lane, lanes[lane], &keys[lane], work, rows)?;
+        Some(())
     }
-    Some(())
-}
 
-/// Marks the characters that are no decimal digits.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn others(text: __m128i) -> u32 {
-    // Moved so, digits are the ten largest of the signed bytes.
-    let moved = _mm_add_epi8(text, _mm_set1_epi8(0x46));
-    _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_set1_epi8(0x76), moved)) as u32
-}
-
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
-    let digits = _mm_and_si128(text, _mm_set1_epi8(15));
-    let digits = _mm_shuffle_epi8(digits, load16(&shape.shuffle));
-    store16(&mut stage.digits[usize::from(slot)], digits);
-    stage.scales[usize::from(slot)] = shape.scale;
-}
-
-/// Stages the number without sign that starts the text, if it has less than 16 characters;
-/// returns its length. What is no such number is staged as invalid, or is cut short where no
-/// literal follows.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
-    let vector = load16(text);
-    let marks = others(vector);
-    // Without a mark this is 32, which leads to an entry that is no number, and so below.
-    let whole = marks.trailing_zeros();
-    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
-    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
-    let shape = (whole << 4 | length) as usize & 0xff;
-    stage(vector, staged, slot, &SHAPES[FLOATS + shape]);
-    length as usize
-}
-
-/// [`stage_float`] for a number with or without sign.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
-    let vector = load16(text);
-    let negative = u32::from(text[0] == b'-');
-    let marks = others(vector) & !negative;
-    let whole = marks.trailing_zeros();
-    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
-    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
-    let shape = (negative << 8 | (whole << 4 | length) & 0xff) as usize;
-    stage(vector, staged, slot, &SHAPES[FLOATS + (shape & 0x1ff)]);
-    length as usize
-}
-
-/// [`stage_float`] for a number without sign and point.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
-    let vector = load16(text);
-    let length = others(vector).trailing_zeros();
-    stage(vector, staged, slot, &SHAPES[INTS + (length as usize & 15)]);
-    length as usize
-}
-
-/// [`stage_float`] for a number without point, with or without sign.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage_signed_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
-    let vector = load16(text);
-    let negative = u32::from(text[0] == b'-');
-    let length = (others(vector) & !negative).trailing_zeros();
-    let shape = (negative << 4 | length & 15) as usize & 0x1f;
-    stage(vector, staged, slot, &SHAPES[INTS + shape]);
-    length as usize
-}
-
-/// Stages true as 1 and false as 0; returns the length.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
-    let word = u128::from_le_bytes(*text) as u64;
-    let is_true = word as u32 == u32::from_le_bytes(*b"true");
-    let is_false = word & 0xff_ffff_ffff == u64::from_le_bytes(*b"false\0\0\0");
-    let (value, length) = match (is_true, is_false) {
-        (true, _) => (1, 4),
-        (_, true) => (0, 5),
-        _ => (2, 0),
-    };
-    let (digits, scale) = BOOLS[value];
-    staged.digits[usize::from(slot)] = digits;
-    staged.scales[usize::from(slot)] = scale;
-    length
-}
-
-/// Returns the length of the text that starts at `from` and that a quote ends: at most 31 bytes
-/// of ASCII without backslash and control character.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn quoted_length(window: &Window, from: usize) -> Option<usize> {
-    let vector = load32(window[from..].first_chunk()?);
-    let quotes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'"' as i8));
-    let slashes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\\' as i8));
-    // Signed, so that what is beyond ASCII is less, too.
-    let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
-    let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
-    let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
-    // Without any end the size is 32, and the byte looked at is no quote either.
-    (window[from + (size & 31)] == b'"').then_some(size)
-}
-
-/// Returns the mantissa of one staged number.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn mantissa(digits: &[u8; 16]) -> u64 {
-    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
-    let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
-    let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
-    let halves = _mm_cvtsi128_si64(eights) as u64;
-    (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
-}
-
-/// Returns the mantissas of four staged numbers in the order 0, 2, 1, 3, each below 10^15.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn mantissas(digits: &[[u8; 16]; 4]) -> Option<__m256i> {
-    let pairs = _mm256_set1_epi16(0x010a);
-    let fours = _mm256_set1_epi32(0x0001_0064);
-    let (low, high) = digits.as_flattened().split_first_chunk::<32>()?;
-    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(load32(low), pairs), fours);
-    let high = load32(high.first_chunk()?);
-    let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, pairs), fours);
-    // Each 64 bits hold a number's upper eight digits, then its lower eight.
-    let eights = _mm256_madd_epi16(_mm256_packus_epi32(low, high), _mm256_set1_epi32(0x0001_2710));
-    let upper = _mm256_mul_epu32(eights, _mm256_set1_epi64x(100_000_000));
-    Some(_mm256_add_epi64(upper, _mm256_srli_epi64::<32>(eights)))
-}
-
-/// Returns integers below 2^52 as floats.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn as_floats(integers: __m256i) -> __m256d {
-    // The bits of 2^52, whose last place is worth 1.
-    let base = _mm256_set1_epi64x(0x4330_0000_0000_0000);
-    let sum = _mm256_castsi256_pd(_mm256_or_si256(integers, base));
-    _mm256_sub_pd(sum, _mm256_castsi256_pd(base))
-}
-
-/// Returns what four numbers are scaled by and their least mantissas, in the order 0, 2, 1, 3.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn scales(scales: &[Scale; 4]) -> (__m256d, __m256d) {
-    let [first, second, third, fourth] = *scales;
-    let (low, high) = (load_pairs(&[first, second]), load_pairs(&[third, fourth]));
-    (_mm256_unpacklo_pd(low, high), _mm256_unpackhi_pd(low, high))
-}
-
-/// Converts the numbers of a lane into its row and ends it.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn finish(
-    plan: &QuickPlan,
-    lane: usize,
-    from: Lane,
-    keys: &[KeyPart; KEY_PARTS_MAX],
-    work: &mut Work<'_>,
-    rows: &mut Rows<'_>,
-) -> Option<()> {
-    let stage = &work.memory.stages[lane];
-    let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    let mut numbers = digits.iter().zip(scale);
-    let mut invalid = _mm256_setzero_pd();
-    let mut beyond = _mm256_setzero_pd();
-    for (group, [low, high]) in rows.floats(lane).iter_mut().zip(&plan.float_ranges) {
-        let (digits, scale) = numbers.next()?;
-        let mantissa = as_floats(mantissas(digits)?);
-        let (divisor, least) = scales(scale);
-        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(mantissa, least));
-        // Both operands are exact, so the one division rounds correctly. Adding 0 turns -0 to 0.
-        let value = _mm256_add_pd(_mm256_div_pd(mantissa, divisor), _mm256_setzero_pd());
-        let value = _mm256_permute4x64_pd::<0xd8>(value);
-        let under = _mm256_cmp_pd::<_CMP_NGE_UQ>(value, load_floats(low));
-        let over = _mm256_cmp_pd::<_CMP_NLE_UQ>(value, load_floats(high));
-        beyond = _mm256_or_pd(beyond, _mm256_or_pd(under, over));
-        store_floats(group, value);
+    fn spot(&self, lane: usize, index: usize) -> Spot<'w> {
+        Spot { plan: self.plan, index, lane, from: self.lanes[lane] }
     }
-    for (group, [low, high]) in rows.ints(lane).iter_mut().zip(&plan.int_ranges) {
-        let (digits, scale) = numbers.next()?;
-        let mantissa = mantissas(digits)?;
-        let (sign, least) = scales(scale);
-        let sign = _mm256_castpd_si256(sign);
-        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(as_floats(mantissa), least));
-        let value = _mm256_sub_epi64(_mm256_xor_si256(mantissa, sign), sign);
-        let value = _mm256_permute4x64_epi64::<0xd8>(value);
-        let under = _mm256_cmpgt_epi64(load_ints(low), value);
-        let over = _mm256_cmpgt_epi64(value, load_ints(high));
-        let out = _mm256_castsi256_pd(_mm256_or_si256(under, over));
-        beyond = _mm256_or_pd(beyond, out);
-        store_ints(group, value);
-    }
-    for (digits, scale) in digits.iter().zip(scale).take(plan.groups).skip(plan.first_other) {
-        let (_, least) = scales(scale);
-        let mantissa = as_floats(mantissas(digits)?);
-        invalid = _mm256_or_pd(invalid, _mm256_cmp_pd::<_CMP_NGE_UQ>(mantissa, least));
-    }
-    let mut time_ms = work.times_ms[lane];
-    if plan.time_is_number && time_ms < 0 {
-        let slot = usize::from(plan.time_stage);
-        let [sign, least] = stage.scales[slot];
-        let number = mantissa(&stage.digits[slot]);
-        if (number as f64) < f64::from_bits(least) {
-            return None;
-        }
-        time_ms = time::parse_number(sign != 0, number, 0, plan.time_unit)?.as_ms();
-    }
-    if _mm256_movemask_pd(invalid) != 0 {
-        return None;
-    }
-    let time = Timestamp::from_ms(time_ms)?;
-    let parts = keys.iter().take(plan.key_parts);
-    let parts = parts.map(|(start, size)| (&work.buffer[*start..], *size));
-    for (word, present) in rows.presence(lane).iter_mut().zip(&plan.presence) {
-        *word = *present;
-    }
-    rows.finish(lane, time, parts, plan.is_complete);
-    let is_beyond = _mm256_movemask_pd(beyond) != 0;
-    if is_beyond || !work.memory.odd.is_empty() {
-        settle(plan, lane, from, is_beyond, work, rows);
-    }
-    Some(())
 }

@@ -1,0 +1,119 @@
+//! Single values of the walk: numbers to the stage, the length of texts.
+//!
+//! A number's digits are staged right-aligned with what they are to be divided by and the least
+//! mantissa that has no leading zero, all found in one table by the number's shape. No branch
+//! depends on a value; what is no number is found by its mantissa when it is converted.
+
+use std::arch::x86_64::*;
+
+use super::{
+    simd::{Window, load16, load32, store16},
+    table::{BOOLS, FLOATS, INTS, SHAPES, Shape},
+    work::Stage,
+};
+
+/// Marks the characters that are no decimal digits.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn others(text: __m128i) -> u32 {
+    // Moved so, digits are the ten largest of the signed bytes.
+    let moved = _mm_add_epi8(text, _mm_set1_epi8(0x46));
+    _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_set1_epi8(0x76), moved)) as u32
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
+    let digits = _mm_and_si128(text, _mm_set1_epi8(15));
+    let digits = _mm_shuffle_epi8(digits, load16(&shape.shuffle));
+    store16(&mut stage.digits[usize::from(slot)], digits);
+    stage.scales[usize::from(slot)] = shape.scale;
+}
+
+/// Stages the number without sign that starts the text, if it has less than 16 characters;
+/// returns its length. What is no such number is staged as invalid, or is cut short where no
+/// literal follows.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
+    let marks = others(vector);
+    // Without a mark this is 32, which leads to an entry that is no number, and so below.
+    let whole = marks.trailing_zeros();
+    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
+    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let shape = (whole << 4 | length) as usize & 0xff;
+    stage(vector, staged, slot, &SHAPES[FLOATS + shape]);
+    length as usize
+}
+
+/// [`stage_float`] for a number with or without sign.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
+    let negative = u32::from(text[0] == b'-');
+    let marks = others(vector) & !negative;
+    let whole = marks.trailing_zeros();
+    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
+    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let shape = (negative << 8 | (whole << 4 | length) & 0xff) as usize;
+    stage(vector, staged, slot, &SHAPES[FLOATS + (shape & 0x1ff)]);
+    length as usize
+}
+
+/// [`stage_float`] for a number without sign and point.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
+    let length = others(vector).trailing_zeros();
+    stage(vector, staged, slot, &SHAPES[INTS + (length as usize & 15)]);
+    length as usize
+}
+
+/// [`stage_float`] for a number without point, with or without sign.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_signed_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let vector = load16(text);
+    let negative = u32::from(text[0] == b'-');
+    let length = (others(vector) & !negative).trailing_zeros();
+    let shape = (negative << 4 | length & 15) as usize & 0x1f;
+    stage(vector, staged, slot, &SHAPES[INTS + shape]);
+    length as usize
+}
+
+/// Stages true as 1 and false as 0; returns the length.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
+    let word = u128::from_le_bytes(*text) as u64;
+    let is_true = word as u32 == u32::from_le_bytes(*b"true");
+    let is_false = word & 0xff_ffff_ffff == u64::from_le_bytes(*b"false\0\0\0");
+    let (value, length) = match (is_true, is_false) {
+        (true, _) => (1, 4),
+        (_, true) => (0, 5),
+        _ => (2, 0),
+    };
+    let (digits, scale) = BOOLS[value];
+    staged.digits[usize::from(slot)] = digits;
+    staged.scales[usize::from(slot)] = scale;
+    length
+}
+
+/// Returns the length of the text that starts at `from` and that a quote ends: at most 31 bytes
+/// of ASCII without backslash and control character.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn quoted_length(window: &Window, from: usize) -> Option<usize> {
+    let vector = load32(window[from..].first_chunk()?);
+    let quotes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'"' as i8));
+    let slashes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\\' as i8));
+    // Signed, so that what is beyond ASCII is less, too.
+    let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
+    let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
+    let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
+    // Without any end the size is 32, and the byte looked at is no quote either.
+    (window[from + (size & 31)] == b'"').then_some(size)
+}

@@ -1,7 +1,7 @@
 //! The commands. Each file here is one command: it reads its arguments, calls the library, prints.
 //!
-//! Exit status: 0 done; 1 it failed, `verify` found a difference, or `check` an error; 2 wrong usage or
-//! configuration, or `verify` could not check.
+//! Exit status: 0 done; 1 it failed, or `verify` found a difference, or `check` an error; 2 wrong
+//! usage or configuration, or `verify` could not check.
 
 mod check;
 mod ddl;

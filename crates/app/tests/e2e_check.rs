@@ -222,11 +222,6 @@ fn topic_is_looked_at_and_left_alone() {
     let config = |name: &str| place.config("one", &source(name), "[sink.stdout]");
     let with_admin = ["--admin", admin];
     let topics = || {
-        let get = |path: &str| {
-            let answer = ureq::get(format!("{admin}/admin/v2/{path}")).call();
-            let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
-            answer.into_body().read_to_string().expect("a text")
-        };
         get(&format!("persistent/{namespace}"))
             + &get(&format!("persistent/{namespace}/partitioned"))
     };
@@ -259,6 +254,12 @@ fn topic_is_looked_at_and_left_alone() {
         ("warning", "keeps nothing that is acknowledged"),
     ];
     check(&config("few"), 0, &with_admin, &few);
+    admin_put(&format!("persistent/{namespace}/plain"), "");
+    send(&format!("persistent://{namespace}/plain"), true);
+    let lines = [("warning", "plain is not partitioned"), ("not checked", "could make it")];
+    check(&config("plain"), 0, &[], &lines);
+    let lines = [("warning", "plain is not partitioned"), ("ok", "40 of 40 messages have a key")];
+    check(&config("plain"), 0, &with_admin, &lines);
     let body = r#"{"retentionTimeInMinutes":600,"retentionSizeInMB":-1}"#;
     let path = format!("{admin}/admin/v2/namespaces/{namespace}/retention");
     ureq::post(&path).header("content-type", "application/json").send(body).expect("retention");
@@ -268,15 +269,20 @@ fn topic_is_looked_at_and_left_alone() {
         ("ok", "keeps 600 minutes, no limit"),
     ];
     check(&config("empty"), 0, &with_admin, &empty);
-    let subscriptions =
-        format!("{admin}/admin/v2/persistent/{namespace}/good-partition-0/subscriptions");
-    let answer = ureq::get(&subscriptions).call().expect("subscriptions");
-    assert_eq!(answer.into_body().read_to_string().expect("a text"), "[]");
+    let subscriptions = format!("persistent/{namespace}/good-partition-0/subscriptions");
+    assert_eq!(get(&subscriptions), "[]", "the check has left a subscription");
 
     let [port] = e2e::services::clickhouse::free_ports();
     let source = format!("[source.pulsar]\nurl = \"pulsar://127.0.0.1:{port}\"\ntopic = \"t\"");
     let nobody = place.config("one", &source, "[sink.stdout]");
     check(&nobody, 1, &[], &[("error", "check source.pulsar.url")]);
+}
+
+/// Asks the broker's admin interface.
+fn get(path: &str) -> String {
+    let answer = ureq::get(format!("{}/admin/v2/{path}", broker().admin)).call();
+    let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+    answer.into_body().read_to_string().expect("a text")
 }
 
 /// Sends forty messages, ten to each key or none.

@@ -93,7 +93,8 @@ impl Guide {
     /// none of one device.
     fn run_old_job(&self) {
         let row = "time + 2, device_id, ifNull(temperature, 0), ifNull(humidity, 0), \
-                   ifNull(battery_level, 0), ifNull(error_count, 0), ifNull(packets_sent, 0), 'flink'";
+                   ifNull(battery_level, 0), ifNull(error_count, 0), ifNull(packets_sent, 0), \
+                   'flink'";
         let insert = "INSERT INTO benchmark.sensors_local SELECT";
         let from = "FROM benchmark.sensors WHERE device_id != 'sensor_007'";
         self.ask(&format!("{insert} {row} {from}"));

@@ -57,53 +57,62 @@ fn tidemill(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-#[test]
-fn both_replicas_have_each_row_once_whoever_is_killed() {
-    let cluster = Replicas::start(1, 2);
-    let urls = [cluster.server(0).url().to_owned(), cluster.server(1).url().to_owned()];
+/// Messages of a file, and configurations of tables that are replicated and of plain ones.
+fn prepare(url: &str) -> (Place, PathBuf, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary folder");
-    let place = Place { directory, url: urls[0].clone() };
+    let place = Place { directory, url: url.to_owned() };
     let file = place.path("messages.ndjson");
     let count = MESSAGES.to_string();
     let file = file.to_str().expect("a path of letters");
     tidemill(&["generate", "--messages", &count, "--rate", "50", "--devices", "50", "--out", file]);
-
-    // The printed statements make everything on both; then `create` has nothing to do.
-    let replicated = format!(
-        "engine = \"replicated\"\ncluster = \"{CLUSTER}\"\ncreate = false\ninsert_timeout = \"8s\"\n"
-    );
-    let config = place.config("benchmark.sensors_local", &replicated);
+    let config = place.config("benchmark.sensors_local", &sink_lines(CLUSTER));
     let plain = place.config("benchmark.other", "");
-    let config_path = config.to_str().expect("a path of letters");
-    let by_options = tidemill(&[
-        "ddl",
-        plain.to_str().expect("a path of letters"),
-        "--dialect",
-        "legacy",
-        "--engine",
-        "replicated",
-        "--cluster",
-        CLUSTER,
-    ]);
-    let printed = tidemill(&["ddl", config_path, "--dialect", "legacy"]);
+    (place, config, plain)
+}
+
+fn sink_lines(cluster: &str) -> String {
+    format!(
+        "engine = \"replicated\"\ncluster = \"{cluster}\"\ncreate = false\n\
+         insert_timeout = \"8s\"\n"
+    )
+}
+
+/// Makes the tables by the printed statements, through one server.
+fn make_tables(url: &str, config: &Path, plain: &Path) {
+    let [config, plain] = [config, plain].map(|path| path.to_str().expect("a path of letters"));
+    let replicated = ["--dialect", "legacy", "--engine", "replicated", "--cluster", CLUSTER];
+    let by_options = tidemill(&[&["ddl", plain], &replicated[..]].concat());
+    let printed = tidemill(&["ddl", config, "--dialect", "legacy"]);
     assert_eq!(by_options.replace("other", "sensors_local"), printed);
     for statement in printed.split(";\n").map(str::trim).filter(|text| !text.is_empty()) {
-        ask(&urls[0], statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        ask(url, statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
-    for url in &urls {
-        let sql = "SELECT count() FROM system.tables WHERE database = 'benchmark'";
-        assert_eq!(ask(url, sql).as_deref(), Ok("5"));
-    }
+}
 
-    let said = tidemill(&["check", config_path, "--connect"]);
+/// The check knows the tables, and names a cluster that is not there.
+fn check(place: &Place, config: &Path) {
+    let said = tidemill(&["check", config.to_str().expect("a path of letters"), "--connect"]);
     assert!(said.contains(&format!("the server knows cluster {CLUSTER:?}")), "{said}");
     assert!(said.contains("may SELECT and INSERT") && !said.contains("error  "), "{said}");
-    let elsewhere = place.config("benchmark.elsewhere", &replicated.replace(CLUSTER, "other"));
+    let elsewhere = place.config("benchmark.elsewhere", &sink_lines("other"));
     let output = Command::new(TIDEMILL).arg("check").arg(elsewhere).arg("--connect").output();
     let output = output.expect("tidemill can be run");
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("the server knows no cluster \"other\", only [main]"), "{said}");
+}
+
+#[test]
+fn both_replicas_have_each_row_once_whoever_is_killed() {
+    let cluster = Replicas::start(1, 2);
+    let urls = [cluster.server(0).url().to_owned(), cluster.server(1).url().to_owned()];
+    let (place, config, plain) = prepare(&urls[0]);
+    make_tables(&urls[0], &config, &plain);
+    for url in &urls {
+        let sql = "SELECT count() FROM system.tables WHERE database = 'benchmark'";
+        assert_eq!(ask(url, sql).as_deref(), Ok("5"));
+    }
+    check(&place, &config);
 
     let committed = || {
         let sql = "SELECT max(messages) FROM benchmark.sensors_local_commits";
@@ -139,7 +148,8 @@ fn both_replicas_have_each_row_once_whoever_is_killed() {
     assert_eq!(answers[0], answers[1]);
     let sum = format!("\t50\t{MESSAGES}\t");
     assert!(answers[0].contains(&sum), "{sum:?} is not in {:?}", answers[0]);
-    assert!(tidemill(&["verify", config_path]).contains("proved"));
+    let config = config.to_str().expect("a path of letters");
+    assert!(tidemill(&["verify", config]).contains("proved"));
 
     // The same messages into tables of one server: the same rows, bit for bit.
     start(&plain, &log(2)).until_ended();

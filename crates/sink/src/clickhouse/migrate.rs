@@ -268,7 +268,8 @@ impl CutOver {
         let [old_time, new_time] = self.times();
         [(old, old_time), (new, new_time)].map(|(table, time)| {
             format!(
-                "FROM {table} AS rows\n  WHERE {time} >= greatest({first} + 60, {last} - 3600)\n    \
+                "FROM {table} AS rows\n  \
+                 WHERE {time} >= greatest({first} + 60, {last} - 3600)\n    \
                  AND {time} < {last}"
             )
         })
@@ -315,7 +316,8 @@ impl CutOver {
             .collect();
         let (names, means) = (names.join(", "), means.join(", "));
         format!(
-            "SELECT name, sumIf(mean, is_new = 0) AS old_mean, sumIf(mean, is_new = 1) AS new_mean,\n  \
+            "SELECT name, sumIf(mean, is_new = 0) AS old_mean,\n  \
+             sumIf(mean, is_new = 1) AS new_mean,\n  \
              (new_mean - old_mean) / abs(old_mean) AS difference\nFROM (\n  \
              SELECT 0 AS is_new, [{names}] AS name, [{means}] AS mean\n  {old}\n  UNION ALL\n  \
              SELECT 1 AS is_new, [{names}] AS name, [{means}] AS mean\n  {new}\n)\n\

@@ -6,8 +6,8 @@
 //! one partition of the table and is one LZ4 frame, which also an old server takes whole or not at
 //! all. Deduplication tokens and asynchronous inserts are not used. Repeating is the engine's.
 //!
-//! On a cluster (`TableEngine::Replicated`) an insert counts when a quorum of replicas has it, and a
-//! record is read where nothing that a quorum has is missing. Else a replica that is behind would
+//! On a cluster (`TableEngine::Replicated`) an insert counts when a quorum of replicas has it, and
+//! a record is read where nothing that a quorum has is missing. Else a replica that is behind would
 //! say "no record", and the lane would be born a second time.
 //!
 //! A store blocks its thread and owns a runtime: it must not be used inside of an asynchronous

@@ -79,6 +79,25 @@ fn line_beyond_the_bound_is_cut_and_the_next_one_is_whole() {
 }
 
 #[test]
+fn publish_time_is_when_the_file_was_modified() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a");
+    fs::write(&path, "one\ntwo\n").expect("written");
+    let modified = std::time::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+    let file = fs::File::options().write(true).open(&path).expect("the file");
+    file.set_modified(modified).expect("a time of one's own");
+    let mut source = open(&config(vec![path])).expect("opens");
+    source.next(Duration::from_secs(1)).expect("assigned");
+    source.control().read_from("a", None, false);
+    let Some(SourceEvent::Entry(_, entry)) = source.next(Duration::from_secs(5)).expect("reads")
+    else {
+        panic!("no entry");
+    };
+    let times: Vec<_> = entry.messages.iter().map(|message| message.publish_time_ms).collect();
+    assert_eq!(times, [1_700_000_000_123; 2]);
+}
+
+#[test]
 fn each_file_is_a_partition_if_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let paths: Vec<_> = ["a", "b"].iter().map(|name| folder.path().join(name)).collect();

@@ -82,6 +82,25 @@ fn another_stream_is_refused_and_never_mixed_in() {
 }
 
 #[test]
+fn publish_time_is_the_arrival() {
+    let unix_ms = || {
+        let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+        i64::try_from(since.as_millis()).expect("not that late")
+    };
+    let before_ms = unix_ms();
+    let mut source = open_stream(Box::new(Cursor::new(b"one\ntwo\n".to_vec())), CONFIG);
+    source.next(Duration::from_secs(1)).expect("assigned");
+    source.control().read_from("stdin", None, false);
+    let Some(SourceEvent::Entry(_, entry)) = source.next(Duration::from_secs(5)).expect("reads")
+    else {
+        panic!("no entry");
+    };
+    let arrived = before_ms..=unix_ms();
+    assert!(!entry.messages.is_empty());
+    assert!(entry.messages.iter().all(|message| arrived.contains(&message.publish_time_ms)));
+}
+
+#[test]
 fn stream_of_nothing_ends_and_a_damaged_one_fails() {
     assert_eq!(read(b"", None), Ok(Vec::new()));
     let packed = zstd::encode_all(&b"one\ntwo\n"[..], 1).expect("into memory");

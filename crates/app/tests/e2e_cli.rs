@@ -153,6 +153,17 @@ fn health_readiness_and_metrics_answer() {
         let messages = value(&metrics, "tidemill_messages_total");
         (rows >= 1_000.0 && messages >= 100_000.0).then_some(())
     });
+    until("all that was received is processed", || {
+        let (_, metrics) = get("/metrics");
+        let queue = ["tidemill_queue_messages", "tidemill_queue_bytes"];
+        queue.iter().all(|name| value(&metrics, name) == 0.0).then_some(())
+    });
+    let (_, metrics) = get("/metrics");
+    let started_at_s = value(&metrics, "process_start_time_seconds");
+    let committed_at_s = value(&metrics, "tidemill_lane_commit_timestamp_seconds");
+    assert!((-2.0..600.0).contains(&(committed_at_s - started_at_s)), "{metrics}");
+    assert!(value(&metrics, "tidemill_store_busy_seconds_total") > 0.0, "{metrics}");
+    assert!(value(&metrics, "tidemill_lane_failed") == 0.0, "{metrics}");
     run.terminate();
 }
 

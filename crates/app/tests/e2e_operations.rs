@@ -181,7 +181,8 @@ fn terminated_run_ends_well() {
 fn bash_completes_commands_and_options() {
     let complete = |words: &str, at: usize| {
         let line = format!(
-            "source <({TIDEMILL} completions bash); COMP_WORDS=(tidemill {words}); COMP_CWORD={at}; \
+            "source <({TIDEMILL} completions bash); COMP_WORDS=(tidemill {words}); \
+             COMP_CWORD={at}; \
              _tidemill tidemill \"${{COMP_WORDS[{at}]}}\" \"${{COMP_WORDS[{at}-1]}}\"; \
              echo \"${{COMPREPLY[@]}}\""
         );

@@ -23,6 +23,9 @@
 //! white space only); `Malformed` or `TooDeep`, whichever comes first in the text; the first key
 //! part in the schema's order that is missing, repeated or invalid; the time missing or invalid.
 
+// From the surest to the fastest: `strict` judges any message, `fast` reads shapes that the judge
+// has seen, `quick` reads shapes that came again, several messages at a time. Each gives up without
+// a verdict on what it is not sure of, and leaves it to the one before.
 mod fast;
 mod layout;
 mod number;

@@ -99,12 +99,16 @@ struct Plan {
     /// The same shape for the quick reader, if it came again and can be walked quickly.
     quick: Option<Box<QuickPlan>>,
     has_come_again: bool,
+    /// How many messages in a row were of this shape and not for the quick reader.
+    losses: u32,
 }
 
 /// Literals beyond this are not worth remembering.
 const LITERALS_BYTES_MAX: usize = 64 << 10;
 /// How many steps of a plan may lack in a message.
 const ABSENT_MAX: usize = 4;
+/// After this many messages in a row that only the portable reader could read, it reads them all.
+const LOSSES_MAX: u32 = 16;
 
 impl Plan {
     /// Takes the shape of a message; returns whether it could be.
@@ -152,6 +156,36 @@ impl Plan {
             depth: step.depth,
         });
         self.quick = QuickPlan::new(layout, limits, values, &self.literals[self.tail_start..]);
+    }
+
+    /// Reads a message by the quick reader, if it can, else into the values.
+    #[inline]
+    fn guess(
+        &mut self,
+        layout: &Layout,
+        bytes: &[u8],
+        values: &mut Values,
+        depth_max: usize,
+        quick: &mut impl FnMut(&QuickPlan, &mut Values) -> bool,
+    ) -> Found {
+        if let Some(plan) = &self.quick {
+            if !plan.begins(bytes) {
+                return Found::Nothing;
+            }
+            if quick(plan, values) {
+                self.losses = 0;
+                return Found::Row;
+            }
+        }
+        values.clear();
+        if self.read(layout, bytes, values, depth_max).is_none() {
+            return Found::Nothing;
+        }
+        self.losses += u32::from(self.quick.is_some());
+        if self.losses > LOSSES_MAX {
+            self.quick = None;
+        }
+        Found::Values
     }
 
     /// Reads a message of this shape into the (cleared) values; `None` if it has another.
@@ -334,10 +368,13 @@ impl Guesses {
         self.is_off = true;
     }
 
-    /// Notes that the likeliest plan was right.
+    /// Notes that the likeliest plan was right, and quick.
     #[inline]
     pub(crate) fn hit(&mut self) {
         self.misses = 0;
+        if let Some(plan) = self.plans.first_mut() {
+            plan.losses = 0;
+        }
     }
 
     /// Reads a message if it looks like an earlier one: by `quick`, which says whether it could,
@@ -358,16 +395,7 @@ impl Guesses {
             return Found::Nothing;
         }
         for index in 0..self.plans.len() {
-            let plan = &self.plans[index];
-            let found = if let Some(plan) = &plan.quick {
-                if plan.begins(bytes) && quick(plan, values) { Found::Row } else { Found::Nothing }
-            } else {
-                values.clear();
-                match plan.read(layout, bytes, values, depth_max) {
-                    Some(()) => Found::Values,
-                    None => Found::Nothing,
-                }
-            };
+            let found = self.plans[index].guess(layout, bytes, values, depth_max, &mut quick);
             if found != Found::Nothing {
                 self.misses = 0;
                 if let Some(limits) = limits
@@ -399,7 +427,7 @@ impl Guesses {
         } else {
             Plan::default()
         };
-        (plan.quick, plan.has_come_again) = (None, false);
+        (plan.quick, plan.has_come_again, plan.losses) = (None, false, 0);
         if plan.learn(layout, bytes, trace) {
             self.plans.insert(0, plan);
         }

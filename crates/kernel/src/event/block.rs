@@ -194,8 +194,10 @@ impl EventBlock {
 
     #[cold]
     fn grow_bytes(&mut self, text_bytes: usize) {
-        let length = (self.used + text_bytes).next_power_of_two();
-        assert!(u32::try_from(length).is_ok(), "a block holds less than 4 GiB of text");
+        let needed = self.used + text_bytes;
+        let most = u32::MAX as usize;
+        assert!(needed <= most, "a block holds less than 4 GiB of text");
+        let length = needed.next_power_of_two().min(most);
         self.bytes.resize(length, 0);
     }
 

@@ -110,8 +110,10 @@ pub(super) fn finish(
     let time = Timestamp::from_ms(time_ms)?;
     let parts = keys.iter().take(plan.key_parts);
     let parts = parts.map(|(start, size)| (&work.buffer[*start..], *size));
-    for (word, present) in rows.presence(lane).iter_mut().zip(&plan.presence) {
-        *word = *present;
+    match (rows.presence(lane), &plan.presence[..]) {
+        // Most schemas have no more than 64 fields; this spares them a call.
+        ([word], [present]) => *word = *present,
+        (words, presence) => words.copy_from_slice(presence),
     }
     rows.finish(lane, time, parts, plan.is_complete);
     let is_beyond = _mm256_movemask_pd(faults.beyond) != 0;

@@ -211,8 +211,10 @@ impl Draft<'_> {
         };
         let mut text = format!(
             "[window]\nsize = \"1m\"\n\
-             # Guess: events of the sample lie up to {disorder_ms} ms behind the newest one before\n\
-             # them, 999 of 1000 up to {usual_disorder_ms} ms. What is further behind may be late.\n\
+             # Guess: events of the sample lie up to {disorder_ms} ms behind the newest one \
+             before\n\
+             # them, 999 of 1000 up to {usual_disorder_ms} ms. What is further behind \
+             may be late.\n\
              max_out_of_orderness = \"{wait_s}s\"\n"
         );
         if ahead_ms > 300_000 {

@@ -347,6 +347,29 @@ fn count_rows<S: Select>(
     totals.record_count_closed = closed_messages;
     totals.record_count_open = messages.saturating_sub(closed_messages);
 
+    count_misfits(store, &of_lane, window_size_ms, totals)?;
+    [totals.window_count, totals.rows_per_window_min, totals.rows_per_window_max] = numbers(
+        store,
+        &format!(
+            "SELECT {}, {}, {} FROM (SELECT {time}, count(*) AS n FROM {table} WHERE {closed} \
+             GROUP BY {time}) AS w",
+            dialect.unsigned("count(*)"),
+            dialect.unsigned("min(n)"),
+            dialect.unsigned("max(n)"),
+            time = dialect.quote("time"),
+        ),
+    )?;
+    Ok(())
+}
+
+/// Counts rows that no run can have written: two of one key, or off the grid.
+fn count_misfits<S: Select>(
+    store: &mut S,
+    of_lane: &str,
+    window_size_ms: i64,
+    totals: &mut PartitionTotals,
+) -> Result<(), SinkError> {
+    let (dialect, table) = (store.dialect(), store.rows_table());
     let key: Vec<String> =
         store.layout().row_key().iter().map(|name| dialect.quote(name)).collect();
     [totals.duplicate_row_keys] = numbers(
@@ -369,17 +392,6 @@ fn count_rows<S: Select>(
             dialect.as_seconds("time"),
             dialect.as_seconds("window_start"),
             window_size_ms / 1000,
-        ),
-    )?;
-    [totals.window_count, totals.rows_per_window_min, totals.rows_per_window_max] = numbers(
-        store,
-        &format!(
-            "SELECT {}, {}, {} FROM (SELECT {time}, count(*) AS n FROM {table} WHERE {closed} \
-             GROUP BY {time}) AS w",
-            dialect.unsigned("count(*)"),
-            dialect.unsigned("min(n)"),
-            dialect.unsigned("max(n)"),
-            time = dialect.quote("time"),
         ),
     )?;
     Ok(())

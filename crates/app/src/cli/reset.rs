@@ -174,11 +174,11 @@ fn plan(config: &Config, changes: &[(CommitRecord, CommitRecord)], accept_loss: 
         true => {
             "Counting goes on behind the last processed message, with whatever the log has next.\n\
              The windows that were open are given up: rows of them that are stored stay as they\n\
-             are, their other messages are counted as lost, and what still comes for them is late.\n\
+             are, their other messages are counted as lost, what still comes for them is late.\n\
              Messages that nobody had read yet and that are gone are in no count.\n"
         }
         false => {
-            "The next run begins as if nothing was ever committed, with messages and ledgers at 0.\n\
+            "The next run begins as if nothing was ever committed: messages and ledgers are 0.\n\
              Rows and dead letters that are stored stay; where a window is read again, its row is\n\
              replaced, also by one of fewer messages if the log no longer holds them all.\n"
         }
@@ -186,8 +186,8 @@ fn plan(config: &Config, changes: &[(CommitRecord, CommitRecord)], accept_loss: 
     if !accept_loss {
         text.push_str(match &config.source {
             Source::Pulsar(_) => {
-                "It reads from where the subscription stands: entries that are acknowledged are not\n\
-                 read again. To read all that the broker still has, also write the name of a new\n\
+                "It reads from where the subscription stands: what is acknowledged is not read\n\
+                 again. To read all that the broker still has, also write the name of a new\n\
                  subscription and start = \"earliest\".\n"
             }
             _ => "It reads the source from its beginning.\n",

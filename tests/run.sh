@@ -58,4 +58,5 @@ export TIDEMILL_CLICKHOUSE_URL=http://127.0.0.1:$ch_http
 export TIDEMILL_CLICKHOUSE_MODERN_URL=http://127.0.0.1:$chm_http
 
 say "tests"
-cargo test --workspace -- --test-threads 2
+# All of them, so that one failure does not hide the next.
+cargo test --workspace --no-fail-fast -- --test-threads 2

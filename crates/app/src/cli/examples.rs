@@ -15,8 +15,23 @@ Examples:
   tidemill demo --rate 100000 --devices 5000 --path large.db";
 
 pub(super) const CHECK: &str = "\
+Examples:
+  tidemill check sensors.toml
+  tidemill check sensors.toml --connect --admin http://127.0.0.1:8080";
+
+pub(super) const INIT: &str = "\
+Examples:
+  tidemill init --from messages.ndjson --out sensors.toml
+  tidemill init --from persistent://public/default/iot-sensor-data --out sensors.toml";
+
+pub(super) const EXPLAIN: &str = "\
 Example:
-  tidemill check sensors.toml";
+  tidemill explain sensors.toml";
+
+pub(super) const RESET: &str = "\
+Examples:
+  tidemill reset sensors.toml
+  tidemill reset sensors.toml --partition 2 --accept-loss";
 
 pub(super) const GENERATE: &str = "\
 Examples:
@@ -27,7 +42,9 @@ Examples:
 pub(super) const DDL: &str = "\
 Examples:
   tidemill ddl sensors.toml
-  tidemill ddl sensors.toml --dialect legacy";
+  tidemill ddl sensors.toml --dialect legacy
+  tidemill ddl sensors.toml --engine replicated --cluster metrics
+  tidemill ddl sensors.toml --migrate benchmark.sensors_old";
 
 pub(super) const QUERY: &str = "\
 Examples:

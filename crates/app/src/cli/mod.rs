@@ -50,8 +50,10 @@ enum Command {
     #[command(after_help = examples::CHECK)]
     Check(check::Arguments),
     /// Write a commented configuration from a sample of messages.
+    #[command(after_help = examples::INIT)]
     Init(init::Arguments),
     /// Tell in words what a configuration does: lanes, windows, replays, rows, memory.
+    #[command(after_help = examples::EXPLAIN)]
     Explain(explain::Arguments),
     /// Write sensor messages to a file, to standard output or to Pulsar.
     #[command(after_help = examples::GENERATE)]
@@ -63,6 +65,7 @@ enum Command {
     #[command(after_help = examples::QUERY)]
     Query(query::Arguments),
     /// Forget what a pipeline has committed, or accept that messages are gone.
+    #[command(after_help = examples::RESET)]
     Reset(reset::Arguments),
     /// Prove that every message is accounted for.
     #[command(after_help = examples::VERIFY)]

@@ -1,7 +1,10 @@
 //! Asks the processor to bring memory into its cache before it is needed.
 //!
 //! A hint only: it changes no value and never fails, on processors without it it does nothing.
-#![expect(unsafe_code, reason = "the instruction takes a raw pointer")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "the instruction takes a raw pointer")
+)]
 
 /// Bytes that a cache fetches at once.
 const LINE_BYTES: usize = 64;

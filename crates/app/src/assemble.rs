@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::{
     config::{
         self, ClickHouseSink, Config, EmbeddedSink, FilePartitions, GenerateSource, PulsarStart,
-        Sink,
+        Routing, Sink,
     },
     http,
     progress::Progress,
@@ -123,6 +123,7 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
                 envelope: pulsar::Envelope::of_paths(config.schema.fields().iter().flat_map(
                     |field| field.aliases.iter().chain([&field.path]).map(Vec::as_slice),
                 )),
+                is_exclusive: config.pipeline.routing == Routing::Any,
                 discovery_interval: from.discovery_interval,
                 queue_messages_max: from.receive_messages_max,
                 queue_bytes_max,

@@ -10,6 +10,7 @@ mod envelope;
 mod flow;
 mod partition;
 mod probe;
+mod reread;
 mod topics;
 
 use std::{
@@ -30,6 +31,7 @@ use discover::discover;
 pub use discover::topic_names;
 pub use envelope::Envelope;
 use partition::Order;
+pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
 /// Where a lane without any record begins.

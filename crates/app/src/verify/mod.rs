@@ -12,6 +12,8 @@ pub mod recompute;
 pub mod report;
 pub mod row;
 pub mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -223,6 +225,7 @@ fn prove(
     lane.walk = read.as_ref().map(|(walk, _)| walk.clone());
     let Some((walk, Some(recomputed))) = read else { return Ok(none) };
     let log = log_state(config, &record, &walk);
+    lane.finding.differences.extend(ledger_difference(&record, &recomputed, log));
     let columns = config.schema.columns();
     let outcome = sample::judge(columns, &record, &recomputed, log, &mut lane.finding);
     if outcome.not_checkable > 0 {
@@ -232,6 +235,25 @@ fn prove(
         ));
     }
     Ok(outcome)
+}
+
+/// Holds what the messages come to against the record, where the log is whole and nothing but the
+/// log has closed windows.
+fn ledger_difference(
+    record: &CommitRecord,
+    recomputed: &Recomputed,
+    log: LogState,
+) -> Option<String> {
+    let is_comparable = log.whole_from_ms == i64::MIN
+        && !log.may_have_ended
+        && record.generation == record.birth_generation;
+    let (found, expected) = (recomputed.ledger, record.ledger);
+    (is_comparable && found != expected).then(|| {
+        format!(
+            "by the present configuration the messages come to {found:?}, the record says \
+             {expected:?}"
+        )
+    })
 }
 
 /// Returns from when on the log has all messages of a window.

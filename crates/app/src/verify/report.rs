@@ -4,12 +4,15 @@
 use std::fmt::Write as _;
 
 use super::{Lane, Request, Verification};
-use crate::{config::Config, table::render};
+use crate::{
+    config::{Config, Source},
+    table::render,
+};
 
 /// Returns the whole report.
 pub fn text(config: &Config, request: Request, verification: &Verification) -> String {
     let lanes = &verification.lanes;
-    let mut text = table(lanes);
+    let mut text = table(lanes, matches!(config.source, Source::Pulsar(_)));
     for lane in lanes {
         let (partition, record) = (&lane.totals.partition, lane.totals.record.as_ref());
         let lost = record.map_or(0, |record| record.ledger.lost);
@@ -68,7 +71,8 @@ pub fn text(config: &Config, request: Request, verification: &Verification) -> S
     text
 }
 
-fn table(lanes: &[Lane]) -> String {
+/// Pieces of a file are as large as a read gave, so only a broker's entries are worth counting.
+fn table(lanes: &[Lane], with_entries: bool) -> String {
     let with_log = lanes.iter().any(|lane| lane.walk.is_some());
     let mut header = vec![
         "partition",
@@ -81,16 +85,20 @@ fn table(lanes: &[Lane]) -> String {
         "rows",
         "windows",
     ];
+    if with_log && with_entries {
+        header.push("entries");
+    }
     if with_log {
-        header.extend(["entries", "in the log"]);
+        header.push("in the log");
     }
     header.push("verdict");
-    let rows: Vec<Vec<String>> = lanes.iter().map(|lane| cells(lane, with_log)).collect();
+    let rows: Vec<Vec<String>> =
+        lanes.iter().map(|lane| cells(lane, with_log, with_entries)).collect();
     let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
     render(&header, &rows)
 }
 
-fn cells(lane: &Lane, with_log: bool) -> Vec<String> {
+fn cells(lane: &Lane, with_log: bool, with_entries: bool) -> Vec<String> {
     let totals = &lane.totals;
     let ledger = totals.record.as_ref().map(|record| record.ledger).unwrap_or_default();
     let mut cells = vec![
@@ -104,9 +112,11 @@ fn cells(lane: &Lane, with_log: bool) -> Vec<String> {
         totals.row_count.to_string(),
         totals.window_count.to_string(),
     ];
-    if with_log {
-        let of_log = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+    let of_log = |count: Option<u64>| count.map_or("-".to_owned(), |count| count.to_string());
+    if with_log && with_entries {
         cells.push(of_log(lane.walk.as_ref().map(|walk| walk.entries)));
+    }
+    if with_log {
         cells.push(of_log(lane.walk.as_ref().map(|walk| walk.messages)));
     }
     let began_late = lane.walk.as_ref().is_some_and(|walk| walk.began_late_at.is_some());
@@ -122,10 +132,10 @@ fn cells(lane: &Lane, with_log: bool) -> Vec<String> {
 }
 
 fn checklist(verification: &Verification) -> String {
-    let header = ["checklist", "found", "verdict"].map(str::to_owned);
+    let header = ["checklist", "verdict", "found"].map(str::to_owned);
     let lines = verification.checklist.iter();
     let rows: Vec<Vec<String>> = lines
-        .map(|line| vec![line.item.to_owned(), line.found.clone(), line.verdict.to_owned()])
+        .map(|line| vec![line.item.to_owned(), line.verdict.to_owned(), line.found.clone()])
         .collect();
     render(&header, &rows)
 }

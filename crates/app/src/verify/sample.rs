@@ -249,3 +249,135 @@ fn row_count_text(
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!("{text}; missing: {}{more}", named.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use tidemill_engine::{
+        ledger::Ledger,
+        record::{CommitId, LaneId},
+    };
+    use tidemill_kernel::row::ColumnKind;
+
+    use super::*;
+
+    fn window(minute: i64, row_count: u64) -> WindowRows {
+        WindowRows { end_ms: minute * 60_000, row_count, message_count: row_count }
+    }
+
+    #[test]
+    fn sample_takes_no_row_twice_and_is_the_same_for_the_same_seed() {
+        let windows = [vec![window(1, 3), window(2, 1)], vec![window(1, 4)]];
+        let runs = pick(&windows, 5, 7);
+        assert_eq!(runs.iter().map(|run| run.count).sum::<u64>(), 5);
+        assert_eq!(runs, pick(&windows, 5, 7));
+        assert!((0..20).any(|seed| pick(&windows, 5, seed) != runs));
+        for run in &runs {
+            let of = &windows[run.lane].iter().find(|window| window.end_ms == run.end_ms);
+            assert!(run.skip + run.count <= of.expect("a window").row_count, "{run:?}");
+        }
+        let run = |lane, minute: i64, count| Run { lane, end_ms: minute * 60_000, skip: 0, count };
+        assert_eq!(pick(&windows, 8, 1), [run(0, 1, 3), run(0, 2, 1), run(1, 1, 4)], "all");
+        assert_eq!(pick(&windows, 0, 1), []);
+    }
+
+    #[test]
+    fn every_row_has_the_same_chance() {
+        let windows = [vec![window(1, 3), window(2, 2)], vec![window(9, 5)]];
+        let mut counts: BTreeMap<(usize, i64, u64), u32> = BTreeMap::new();
+        for run in (0..4_000).flat_map(|seed| pick(&windows, 2, seed)) {
+            for skip in run.skip..run.skip + run.count {
+                *counts.entry((run.lane, run.end_ms, skip)).or_default() += 1;
+            }
+        }
+        assert_eq!(counts.len(), 10);
+        // 800 each; five standard deviations are 126.
+        assert!(counts.values().all(|count| (674..926).contains(count)), "{counts:?}");
+    }
+
+    fn target(
+        stored: [u64; 2],
+        at_revision: Option<[u64; 2]>,
+        at_close: Option<[u64; 2]>,
+    ) -> Target {
+        let values = |numbers: [u64; 2]| numbers.map(Value::UInt).to_vec();
+        Target {
+            stored: values(stored),
+            end_ms: 600_000,
+            key: vec!["a".into(), "b".into()],
+            revision: stored[1],
+            at_revision: at_revision.map(values),
+            at_close: at_close.map(values),
+        }
+    }
+
+    fn judged(target: Target, whole_from_ms: i64, late: u64) -> (Outcome, Finding) {
+        let record = CommitRecord {
+            lane: LaneId::new("p", "0"),
+            id: CommitId::default(),
+            generation: 0,
+            fingerprint: String::new(),
+            ordinal: 10,
+            closed_until_ms: 0,
+            highest_event_time_ms: 0,
+            birth: None,
+            birth_ordinal: 0,
+            birth_generation: 0,
+            processed: None,
+            resume: None,
+            ledger: Ledger { late, ..Ledger::default() },
+        };
+        let columns = ["record_count", REVISION];
+        let columns = columns.map(|name| Column::new(name, ColumnKind::UInt64, false));
+        let row_counts = vec![RowCount {
+            end_ms: 600_000,
+            stored: 1,
+            computed: 2,
+            keys: [vec!["a".into(), "b".into()], vec!["c".into(), "d".into()]].into(),
+        }];
+        let recomputed =
+            Recomputed { targets: vec![target], row_counts, ledger: Ledger::default() };
+        let log = LogState { whole_from_ms, size_ms: 60_000, may_have_ended: true };
+        let mut finding = Finding::default();
+        let outcome = judge(&columns, &record, &recomputed, log, &mut finding);
+        (outcome, finding)
+    }
+
+    #[test]
+    fn each_kind_of_difference_of_a_row_is_told_with_its_name() {
+        let kinds = [
+            (target([5, 9], Some([6, 9]), Some([6, 9])), "record_count is 5 stored, 6 by the mess"),
+            (target([5, 7], Some([5, 7]), Some([6, 9])), "more messages came before its window"),
+            (target([5, 8], None, Some([5, 9])), "revision is 8 stored, 9 by the messages"),
+            (target([5, 8], None, None), "no message of the log is of this device and window"),
+        ];
+        for (target, text) in kinds {
+            let (outcome, finding) = judged(target, i64::MIN, 0);
+            assert_eq!((outcome.equal, outcome.different, outcome.not_checkable), (0, 1, 0));
+            let told = &finding.differences[0];
+            assert!(
+                told.starts_with("row 1970-01-01 00:10:00 a/b: ") && told.contains(text),
+                "{told}"
+            );
+            let missing =
+                "window 1970-01-01 00:10:00: 1 rows stored, 2 by the messages; missing: c/d";
+            assert_eq!(finding.differences[1], missing);
+        }
+        for equal in [
+            target([5, 9], Some([5, 9]), Some([5, 9])),
+            target([5, 7], Some([5, 7]), Some([5, 9])),
+            target([5, 7], Some([5, 7]), None),
+        ] {
+            assert_eq!(judged(equal, i64::MIN, 0).0.equal, 1);
+        }
+    }
+
+    #[test]
+    fn window_that_may_lack_messages_is_not_judged_and_an_ended_input_only_up_to_the_revision() {
+        let early = || target([5, 9], Some([4, 9]), Some([4, 9]));
+        let (outcome, finding) = judged(early(), 540_001, 0);
+        assert_eq!((outcome.not_checkable, finding.differences.len()), (1, 0), "{finding:?}");
+        assert_eq!(judged(early(), 540_000, 0).0.different, 1);
+        let (outcome, finding) = judged(target([5, 7], Some([5, 7]), Some([6, 9])), i64::MIN, 1);
+        assert_eq!((outcome.equal, finding.differences.len(), finding.notes.len()), (1, 0, 1));
+    }
+}

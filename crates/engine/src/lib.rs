@@ -6,6 +6,7 @@
 
 mod cursor;
 pub mod error;
+pub mod junction;
 mod key_homes;
 pub mod lane;
 pub mod ledger;

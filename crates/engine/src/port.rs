@@ -18,6 +18,8 @@ use crate::record::{CommitId, CommitRecord, LaneId};
 /// A message that is in no row, with what is needed to find and repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// The partition of its lane.
+    pub partition: Arc<str>,
     /// Where the message stands; with the lane this is the letter's identity.
     pub position: Position,
     /// How many messages of the lane stand up to here.

@@ -40,7 +40,7 @@ pub(crate) enum ToWorker {
     Store {
         partition: Arc<str>,
         epoch: u64,
-        answer: Reply,
+        answer: Box<Reply>,
     },
     /// Process what waits, then end.
     Finish,
@@ -183,7 +183,7 @@ impl Worker {
                 self.work(&partition);
             }
             ToWorker::Store { partition, epoch, answer } => {
-                self.answer(&partition, epoch, answer);
+                self.answer(&partition, epoch, *answer);
                 self.work(&partition);
             }
             ToWorker::Finish => self.stopping = true,

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clickhouse;
 pub mod embedded;
 pub mod error;
+mod lanes;
 pub mod layout;
 pub mod read;
 mod select;

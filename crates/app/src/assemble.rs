@@ -19,7 +19,7 @@ use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedLock,
     EmbeddedReader, EmbeddedStore, SinkError, StdoutStore, StoreReader, clickhouse::TableEngine,
 };
-use tidemill_source::{file, generate::source as generate, pulsar};
+use tidemill_source::{file, generate::source as generate, pull::PullSource, pulsar};
 use tracing::{info, warn};
 
 use crate::{
@@ -90,48 +90,61 @@ pub fn random() -> u64 {
 fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Source>, String> {
     let queue_bytes_max = config.limits.queue_bytes_max as u64;
     match &config.source {
-        config::Source::File(from) => {
-            let source = file::open(&file::FileConfig {
-                paths: from.paths.clone(),
-                partitions: match from.partitions {
-                    FilePartitions::Single => file::Partitions::Single,
-                    FilePartitions::PerFile => file::Partitions::PerFile,
-                },
-                line_bytes_max: config.limits.decode.payload_bytes_max,
-                queue_bytes_max,
-            })?;
-            Ok(Box::new(source))
+        config::Source::File(_) | config::Source::Generate(_) => {
+            Ok(Box::new(open_pulled(config, run_for)?))
         }
         config::Source::Stdin => Ok(Box::new(file::stdin::open(file::stdin::StdinConfig {
             line_bytes_max: config.limits.decode.payload_bytes_max,
             queue_bytes_max,
         }))),
+        config::Source::Pulsar(from) => Ok(Box::new(pulsar::open(pulsar_source(config, from))?)),
+    }
+}
+
+/// Opens a source that can be read again: files, or a generator.
+///
+/// # Errors
+/// If it is none of these, or cannot be opened; the text names place, value and remedy.
+pub fn open_pulled(config: &Config, run_for: Option<Duration>) -> Result<PullSource, String> {
+    let queue_bytes_max = config.limits.queue_bytes_max as u64;
+    match &config.source {
+        config::Source::File(from) => file::open(&file::FileConfig {
+            paths: from.paths.clone(),
+            partitions: match from.partitions {
+                FilePartitions::Single => file::Partitions::Single,
+                FilePartitions::PerFile => file::Partitions::PerFile,
+            },
+            line_bytes_max: config.limits.decode.payload_bytes_max,
+            queue_bytes_max,
+        }),
         config::Source::Generate(from) => {
             let source = generate::open(&generate_config(from, run_for, queue_bytes_max));
-            Ok(Box::new(source.map_err(|error| format!("source.generate.{error}"))?))
+            source.map_err(|error| format!("source.generate.{error}"))
         }
-        config::Source::Pulsar(from) => {
-            let source = pulsar::PulsarConfig {
-                client: pulsar_client(from),
-                consumer_name: from.consumer_name.clone().unwrap_or_default(),
-                start: match from.start {
-                    PulsarStart::Earliest => pulsar::Start::Earliest,
-                    PulsarStart::Latest => pulsar::Start::Latest,
-                    PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
-                },
-                topics: from.topics.clone(),
-                envelope: pulsar::Envelope::of_paths(config.schema.fields().iter().flat_map(
-                    |field| field.aliases.iter().chain([&field.path]).map(Vec::as_slice),
-                )),
-                is_exclusive: config.pipeline.routing == Routing::Any,
-                discovery_interval: from.discovery_interval,
-                queue_messages_max: from.receive_messages_max,
-                queue_bytes_max,
-                entry_bytes_max: from.entry_bytes_max,
-                ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
-            };
-            Ok(Box::new(pulsar::open(source)?))
-        }
+        other => Err(format!("source.{} is neither files nor a generator", other.name())),
+    }
+}
+
+/// Returns the settings of a Pulsar source.
+pub fn pulsar_source(config: &Config, from: &config::PulsarSource) -> pulsar::PulsarConfig {
+    let fields = config.schema.fields().iter();
+    let paths = fields.flat_map(|field| field.aliases.iter().chain([&field.path]));
+    pulsar::PulsarConfig {
+        client: pulsar_client(from),
+        consumer_name: from.consumer_name.clone().unwrap_or_default(),
+        start: match from.start {
+            PulsarStart::Earliest => pulsar::Start::Earliest,
+            PulsarStart::Latest => pulsar::Start::Latest,
+            PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
+        },
+        topics: from.topics.clone(),
+        envelope: pulsar::Envelope::of_paths(paths.map(Vec::as_slice)),
+        is_exclusive: config.pipeline.routing == Routing::Any,
+        discovery_interval: from.discovery_interval,
+        queue_messages_max: from.receive_messages_max,
+        queue_bytes_max: config.limits.queue_bytes_max as u64,
+        entry_bytes_max: from.entry_bytes_max,
+        ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
     }
 }
 

@@ -19,6 +19,9 @@ pub mod value;
 pub use clickhouse::{ClickHouseConfig, ClickHouseReader, ClickHouseStore};
 pub use embedded::{EmbeddedConfig, EmbeddedLock, EmbeddedReader, EmbeddedStore};
 pub use error::{Domain, SinkError};
-pub use read::{LetterQuery, PartitionTotals, RowQuery, StoreReader, Table};
+pub use read::{
+    CommitRing, LaneRows, LetterQuery, Misfits, PartitionTotals, Quality, RowQuery, StoreReader,
+    Table, WindowRows,
+};
 pub use stdout::StdoutStore;
 pub use value::Value;

@@ -12,6 +12,7 @@ mod flow;
 mod gate;
 mod partition;
 mod probe;
+mod reread;
 mod topics;
 
 use std::{
@@ -32,6 +33,7 @@ use discover::discover;
 pub use discover::topic_names;
 pub use envelope::Envelope;
 use partition::Order;
+pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
 /// Where a lane without any record begins.

@@ -357,6 +357,15 @@ fn init_without_anything_to_guess_from_says_so() {
     assert!(said("empty").contains("has no message"), "{}", said("empty"));
     assert!(said("words").contains("none of 1 messages is a JSON object"), "{}", said("words"));
     assert!(said("absent").contains("No such file"), "{}", said("absent"));
+    fs::write(place.path("timeless"), "{\"id\":\"a\",\"volts\":1.5}\n".repeat(9)).expect("written");
+    let mut command = Command::new(TIDEMILL);
+    let output = command.args(["init", "--from"]).arg(place.path("timeless")).output();
+    let written = text(&output.expect("tidemill can be run").stdout);
+    assert!(written.contains("time = \"publish\"\n"), "{written}");
+    assert!(
+        written.contains("its modification time: all its messages are one window"),
+        "{written}"
+    );
 }
 
 #[test]

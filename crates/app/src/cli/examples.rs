@@ -22,7 +22,9 @@ Examples:
 pub(super) const INIT: &str = "\
 Examples:
   tidemill init --from messages.ndjson --out sensors.toml
-  tidemill init --from persistent://public/default/iot-sensor-data --out sensors.toml";
+  tidemill init --from persistent://public/default/iot-sensor-data --out sensors.toml
+  tidemill init --from persistent://public/default/iot-sensor-data --url pulsar+ssl://broker:6651 \
+    --token file:/etc/tidemill/token --tls-ca-file /etc/tidemill/ca.pem";
 
 pub(super) const EXPLAIN: &str = "\
 Example:

@@ -10,12 +10,12 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use tidemill_pulsar::{
-    Client, ClientConfig, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
+    Client, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
 };
 use tidemill_source::generate::{GenerateConfig, Generator, Shape, TimeFormat};
 use tracing::warn;
 
-use super::Failure;
+use super::{Failure, broker::BrokerAccess};
 
 /// Which fields a message has.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -26,6 +26,16 @@ enum ShapeName {
     Nested,
     /// Processor usage and load of hosts: preset "cpu".
     Cpu,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressionName {
+    Lz4,
+    Zstd,
+    Zlib,
+    Snappy,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -112,9 +122,11 @@ pub(super) struct Arguments {
     /// Messages of one batch.
     #[arg(long, default_value_t = 1_000)]
     batch_messages: usize,
-    /// Compression of batches: lz4, zstd or none.
-    #[arg(long, default_value = "lz4")]
-    compression: String,
+    /// Compression of batches.
+    #[arg(long, value_enum, default_value = "lz4")]
+    compression: CompressionName,
+    #[command(flatten)]
+    access: BrokerAccess,
 }
 
 impl Arguments {
@@ -150,14 +162,13 @@ impl Arguments {
         Generator::at(config, self.from).map_err(Failure::usage)
     }
 
-    fn compression(&self) -> Result<Compression, Failure> {
-        match self.compression.as_str() {
-            "lz4" => Ok(Compression::Lz4),
-            "zstd" => Ok(Compression::Zstd),
-            "none" => Ok(Compression::None),
-            other => {
-                Err(Failure::usage(format!("--compression {other:?}: write lz4, zstd or none")))
-            }
+    fn compression(&self) -> Compression {
+        match self.compression {
+            CompressionName::Lz4 => Compression::Lz4,
+            CompressionName::Zstd => Compression::Zstd,
+            CompressionName::Zlib => Compression::Zlib,
+            CompressionName::Snappy => Compression::Snappy,
+            CompressionName::None => Compression::None,
         }
     }
 }
@@ -240,12 +251,13 @@ fn send(
         .build()
         .map_err(Failure::failed)?;
     let config = PartitionedConfig {
-        compression: arguments.compression()?,
+        compression: arguments.compression(),
         batch_messages_max: arguments.batch_messages,
         ..PartitionedConfig::new(&arguments.topic)
     };
+    let client = arguments.access.client(url)?;
     runtime.block_on(async {
-        let client = Client::new(ClientConfig::new(url)).map_err(Failure::usage)?;
+        let client = Client::new(client).map_err(Failure::usage)?;
         let mut producer =
             PartitionedProducer::new(&client, config).await.map_err(Failure::failed)?;
         for sent in 0..arguments.messages {

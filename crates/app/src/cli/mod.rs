@@ -1,6 +1,7 @@
 //! The commands. Each file here is one command: it reads its arguments, calls the library, prints.
 //! How they end is listed in `exit.rs`.
 
+mod broker;
 mod check;
 mod completions;
 mod ddl;
@@ -149,6 +150,11 @@ impl Cli {
 
 /// Returns a text as a TOML string that `${` does not make a variable.
 pub(crate) fn toml_text(text: &str) -> String {
+    toml_quoted(text).replace("${", "$${")
+}
+
+/// Returns a text as a TOML string in which `${NAME}` is a variable.
+fn toml_quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -159,7 +165,7 @@ pub(crate) fn toml_text(text: &str) -> String {
         }
     }
     quoted.push('"');
-    quoted.replace("${", "$${")
+    quoted
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

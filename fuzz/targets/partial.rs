@@ -12,9 +12,9 @@ use tidemill_kernel::event::{EventBlock, Position};
 use tidemill_kernel::schema::{Aggregate as A, Field, Role, Schema, ValueType as V};
 use tidemill_kernel::time::{Timestamp, WindowGrid};
 use tidemill_kernel::window::{Lineage, Window};
-use tidemill_kernel::{partial, plan::Plan};
+use tidemill_kernel::{partial, partial::Merger, plan::Plan};
 
-static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+static PLAN: LazyLock<Arc<Plan>> = LazyLock::new(|| {
     let mut temperature = Field::new("temperature", V::Float, Role::Gauge);
     temperature.aggregates = vec![A::Avg, A::Sum, A::Min, A::Max, A::Count, A::First, A::Last];
     let mut packets = Field::new("packets", V::Int, Role::Counter);
@@ -28,7 +28,7 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
         temperature,
         packets,
     ];
-    Plan::new(Arc::new(Schema::new(fields).expect("a schema")))
+    Arc::new(Plan::new(Arc::new(Schema::new(fields).expect("a schema"))))
 });
 
 static HONEST: LazyLock<Window> = LazyLock::new(|| {
@@ -50,13 +50,14 @@ fn grid() -> WindowGrid {
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     let mut window = HONEST.clone();
+    let mut merger = Merger::new(grid(), PLAN.clone(), FixedState::with_seed(1));
     let before = partial::encode(&window, &PLAN);
     let head = if kind & 1 == 0 { &before[0][..9] } else { &[] };
     let state = [head, rest].concat();
     for _ in 0..2 {
         let count = window.message_count();
         let held = partial::encode(&window, &PLAN);
-        if let Err(error) = partial::merge(&mut window, grid(), &PLAN, &state) {
+        if let Err(error) = merger.merge(&mut window, &state) {
             assert!(error.at <= state.len());
             assert_eq!(held, partial::encode(&window, &PLAN), "an error leaves nothing behind");
             assert_eq!(count, window.message_count());
@@ -72,7 +73,7 @@ fuzz_target!(|data: &[u8]| {
         }
         for state in partial::encode(&window, &PLAN) {
             let mut again = Window::new(grid(), 60_000, Position::default());
-            let merged = partial::merge(&mut again, grid(), &PLAN, &state);
+            let merged = merger.merge(&mut again, &state);
             // A state may hold a quarter of what a device-window can count.
             assert!(merged.is_ok() || window.message_count() > 1 << 29, "{merged:?}");
             assert!(merged.is_err() || partial::encode(&again, &PLAN) == [state]);

@@ -58,6 +58,12 @@ impl KeyTable {
         self.place(u64::from(tag(hash)) << 32 | (slot as u64 + 1));
     }
 
+    /// Forgets all slots; the memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.entries.fill(FREE);
+        self.count = 0;
+    }
+
     fn grow(&mut self) {
         let capacity = (self.entries.len() * 2).max(CAPACITY_MIN);
         let old = core::mem::replace(&mut self.entries, alloc::vec![FREE; capacity]);

@@ -16,16 +16,17 @@ use crate::{
         sum::{FloatSum, IntSum},
         wide::WideSum,
     },
-    event::Position,
     key,
     plan::Plan,
     schema::{CODE_RANGE_MAX, Role},
     slots::states::Quality,
-    time::WindowGrid,
     window::Window,
 };
 
 mod check;
+mod merge;
+
+pub use merge::{MergeError, Merger, merge_window};
 
 /// The version written first.
 pub const PARTIAL_FORMAT: u8 = 1;
@@ -52,36 +53,7 @@ pub fn encode(window: &Window, plan: &Plan) -> Vec<Vec<u8>> {
 /// # Errors
 /// If the bytes are too few or of another version or plan.
 pub fn window_end_ms(bytes: &[u8], plan: &Plan) -> Result<i64, PartialError> {
-    Reader { bytes, at: 0 }.header(plan)
-}
-
-/// Merges an encoded state into the window it belongs to.
-///
-/// # Errors
-/// If the bytes are no state of that plan and window; the window is then as before.
-pub fn merge(
-    window: &mut Window,
-    grid: WindowGrid,
-    plan: &Plan,
-    bytes: &[u8],
-) -> Result<(), PartialError> {
-    // Read into a window of its own first: an error must not leave half a state behind.
-    let hasher = FixedState::with_seed(0);
-    let mut single = Window::new(grid, window.end_ms(), Position::default());
-    decode(&mut single, plan, &hasher, bytes)?;
-    check::check(&single, grid, plan, bytes.len())?;
-    if let Some(slot) = window.find(&hasher, single.key(0)) {
-        let known = window.states(plan, slot).quality().record_count;
-        let count = u64::from(known) + single.message_count();
-        if count > u64::from(u32::MAX) {
-            let problem = "more messages than a device-window can count";
-            return Err(PartialError { at: bytes.len(), problem });
-        }
-    }
-    let slot = window.find_or_add(plan, &hasher, usize::MAX, single.key(0)).expect("no limit");
-    merge_slot(window, slot, &single, plan);
-    window.count_messages(single.message_count());
-    Ok(())
+    Reader { bytes, at: 0 }.header(shape(plan))
 }
 
 fn encode_slot(window: &Window, plan: &Plan, slot: usize) -> Vec<u8> {
@@ -193,11 +165,11 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 fn decode(
     window: &mut Window,
     plan: &Plan,
+    shape: u64,
     hasher: &FixedState,
-    bytes: &[u8],
+    reader: &mut Reader<'_>,
 ) -> Result<(), PartialError> {
-    let mut reader = Reader { bytes, at: 0 };
-    let end_ms = reader.header(plan)?;
+    let end_ms = reader.header(shape)?;
     if end_ms != window.end_ms() {
         return reader.fail("another window");
     }
@@ -256,62 +228,12 @@ fn decode(
     for index in 0..plan.codes.len() {
         reader.codes(quality.record_count, |code, count| states.add_code(index, code, count))?;
     }
-    if reader.at != bytes.len() { reader.fail("bytes behind the end") } else { Ok(()) }
+    if reader.at != reader.bytes.len() { reader.fail("bytes behind the end") } else { Ok(()) }
 }
 
 /// The bytes of a LEB128 length.
 fn lead(length: usize) -> usize {
     1 + (length.max(1).ilog2() / 7) as usize
-}
-
-fn merge_slot(window: &mut Window, slot: usize, from: &Window, plan: &Plan) {
-    let other = from.states(plan, 0);
-    let mut states = window.states_mut(plan, slot);
-    let mut quality = states.read().quality();
-    quality.merge(&other.quality());
-    let mut same_window = states.set_quality(&quality);
-    for bit in 0..plan.presence_bits {
-        states.add_absent(bit, other.absent(bit));
-    }
-    for index in 0..plan.float_sums.len() {
-        let (hot, cold) = other.float_sum(index);
-        states.add_units(index, hot);
-        cold.into_iter().for_each(|wide| states.add_wide(index, wide));
-    }
-    for index in 0..plan.float_ranges.len() {
-        let mut range = states.read().float_range(index);
-        range.merge(other.float_range(index));
-        states.set_float_range(index, range);
-    }
-    for (index, (_, end)) in plan.float_ends.iter().enumerate() {
-        let mut state = states.read().float_end(index);
-        state.merge(*end, other.float_end(index));
-        same_window &= states.set_float_end(index, state);
-    }
-    for index in 0..plan.int_sums.len() {
-        states.add_int_sum(index, other.int_sum(index));
-    }
-    for index in 0..plan.int_ranges.len() {
-        let mut range = states.read().int_range(index);
-        range.merge(other.int_range(index));
-        states.set_int_range(index, range);
-    }
-    for (index, (_, end)) in plan.int_ends.iter().enumerate() {
-        let mut state = states.read().int_end(index);
-        state.merge(*end, other.int_end(index));
-        same_window &= states.set_int_end(index, state);
-    }
-    for index in 0..plan.text_ends.len() {
-        let (time_ms, text) = other.text_end(index);
-        same_window &= states.add_text(index, time_ms, text);
-    }
-    for index in 0..plan.flags.len() {
-        states.add_true_count(index, other.true_count(index));
-    }
-    for index in 0..plan.codes.len() {
-        other.codes(index).for_each(|(code, count)| states.add_code(index, code, count));
-    }
-    assert!(same_window, "both windows have one end and one size");
 }
 
 /// What a bad time is called wherever it stands.
@@ -383,11 +305,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn header(&mut self, plan: &Plan) -> Result<i64, PartialError> {
+    fn header(&mut self, shape: u64) -> Result<i64, PartialError> {
         if self.array::<1>()? != [PARTIAL_FORMAT] {
             return self.fail("unknown version");
         }
-        if u64::from_le_bytes(self.array()?) != shape(plan) {
+        if u64::from_le_bytes(self.array()?) != shape {
             return self.fail("state of another schema");
         }
         self.i64()

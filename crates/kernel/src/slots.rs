@@ -82,6 +82,17 @@ impl Chunk {
         }
     }
 
+    /// Forgets all rows; the memory stays.
+    pub(crate) fn clear(&mut self) {
+        let bits = self.absent.len() / CHUNK_ROWS;
+        self.absent[..self.rows * bits].fill(0);
+        self.rows = 0;
+        self.cold.clear();
+        self.cold_ints.clear();
+        self.spilled_codes.clear();
+        self.bytes.clear();
+    }
+
     /// Gives the next row to a key; rows are used in order.
     pub(crate) fn push_key(&mut self, plan: &Plan, key: &[u8]) {
         assert!(self.rows < CHUNK_ROWS, "a chunk's rows are counted by its window");

@@ -62,6 +62,21 @@ impl Window {
         }
     }
 
+    /// Makes this the empty window of that end, and keeps its memory for the devices to come.
+    pub(crate) fn clear(&mut self, end_ms: i64) {
+        self.end_ms = end_ms;
+        self.message_count = 0;
+        self.table.clear();
+        self.chunks.iter_mut().for_each(Chunk::clear);
+        self.device_count = 0;
+        self.changed = None;
+    }
+
+    /// Returns whether both windows are of the same time.
+    pub(crate) fn is_same_time_as(&self, other: &Window) -> bool {
+        (self.end_ms, self.size_ms) == (other.end_ms, other.size_ms)
+    }
+
     /// Returns the end of the window in ms.
     pub fn end_ms(&self) -> i64 {
         self.end_ms

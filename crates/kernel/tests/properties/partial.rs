@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use proptest::{collection::vec, prelude::*, sample::Index, strategy::ValueTree};
 use tidemill_kernel::{
     event::{EventBlock, Position},
-    partial,
+    partial::{self, MergeError, Merger, merge_window},
     plan::Plan,
     schema::{Field, Role, Schema, ValueType},
     time::{Timestamp, WindowGrid},
@@ -33,6 +33,10 @@ fn fold(window: &mut Window, scenario: &Scenario, plan: &Plan, log: &[Sent], see
     }
 }
 
+fn merger(scenario: &Scenario, plan: &Arc<Plan>) -> Merger {
+    Merger::new(grid(&scenario.rules), plan.clone(), FixedState::with_seed(7))
+}
+
 fn emitted(window: &mut Window, scenario: &Scenario, plan: &Plan) -> (Vec<Row>, u64) {
     let lineage = Lineage { pipeline: PIPELINE, source_partition: PARTITION, revision: 5 };
     let mut pieces = Vec::new();
@@ -50,7 +54,7 @@ proptest! {
         order in vec(any::<Index>(), 400),
         kept in any::<bool>(),
     ) {
-        let plan = Plan::new(scenario.schema.clone());
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let mut whole = window(&scenario);
         fold(&mut whole, &scenario, &plan, &scenario.log, 1);
         let mut states = Vec::new();
@@ -68,13 +72,14 @@ proptest! {
             fold(&mut part, &scenario, &plan, &log, share as u64);
             states.extend(partial::encode(&part, &plan));
         }
+        let mut merger = merger(&scenario, &plan);
         for pick in &order {
             if states.is_empty() {
                 break;
             }
             let state = states.swap_remove(pick.index(states.len()));
             prop_assert_eq!(partial::window_end_ms(&state, &plan), Ok(merged.end_ms()));
-            partial::merge(&mut merged, grid(&scenario.rules), &plan, &state).expect("our own");
+            merger.merge(&mut merged, &state).expect("our own");
         }
         prop_assert_eq!(whole.message_count(), merged.message_count());
         prop_assert_eq!(whole.device_count(), merged.device_count());
@@ -84,11 +89,42 @@ proptest! {
     }
 
     #[test]
+    fn merged_windows_are_their_merged_states_and_the_whole(
+        scenario in one_window(80),
+        shares in vec(0_usize..4, 80),
+    ) {
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
+        let mut whole = window(&scenario);
+        fold(&mut whole, &scenario, &plan, &scenario.log, 1);
+        let (mut windows, mut states) = (window(&scenario), window(&scenario));
+        let mut merger = merger(&scenario, &plan);
+        for share in 0..4 {
+            let log = scenario.log.iter().zip(&shares).filter(|(_, of)| **of == share);
+            let log: Vec<Sent> = log.map(|(sent, _)| sent.clone()).collect();
+            let mut part = window(&scenario);
+            fold(&mut part, &scenario, &plan, &log, share as u64);
+            let before = part.clone();
+            merge_window(&mut windows, &part, &plan, &FixedState::with_seed(9)).expect("counted");
+            prop_assert_eq!(partial::encode(&before, &plan), partial::encode(&part, &plan));
+            for state in partial::encode(&part, &plan) {
+                merger.merge(&mut states, &state).expect("our own");
+            }
+            prop_assert_eq!(partial::encode(&windows, &plan), partial::encode(&states, &plan));
+            prop_assert_eq!(windows.message_count(), states.message_count());
+        }
+        prop_assert_eq!(whole.message_count(), windows.message_count());
+        prop_assert_eq!(whole.device_count(), windows.device_count());
+        prop_assert_eq!(partial::encode(&whole, &plan), partial::encode(&windows, &plan));
+        let expected = emitted(&mut whole, &scenario, &plan);
+        prop_assert_eq!(expected, emitted(&mut windows, &scenario, &plan));
+    }
+
+    #[test]
     fn order_of_the_events_changes_no_byte_of_a_state(
         scenario in one_window(80),
         order in vec(any::<u64>(), 80),
     ) {
-        let plan = Plan::new(scenario.schema.clone());
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let (mut one, mut other) = (window(&scenario), window(&scenario));
         fold(&mut one, &scenario, &plan, &scenario.log, 1);
         let (mut log, mut keys) = (scenario.log.clone(), order.into_iter());
@@ -143,18 +179,18 @@ fn hostile_bytes_never_panic_and_leave_states_that_can_be_emitted() {
     let (mut accepted, mut refused) = (0, 0);
     for _ in 0..100 {
         let scenario = one_window(40).new_tree(&mut runner).expect("a scenario").current();
-        let plan = Plan::new(scenario.schema.clone());
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let mut honest = window(&scenario);
         fold(&mut honest, &scenario, &plan, &scenario.log, 0);
         let states = partial::encode(&honest, &plan);
-        let mut merged = honest.clone();
+        let (mut merged, mut merger) = (honest.clone(), merger(&scenario, &plan));
         for round in 0..2_000 {
             let mut bytes = states[random.below(states.len())].clone();
             let other = random.below(states.len());
             random.mutate(&mut bytes, &states[other]);
             let _ = partial::window_end_ms(&bytes, &plan);
             let before = merged.message_count();
-            match partial::merge(&mut merged, grid(&scenario.rules), &plan, &bytes) {
+            match merger.merge(&mut merged, &bytes) {
                 Ok(()) => accepted += 1,
                 Err(error) => {
                     assert!(error.at <= bytes.len());
@@ -166,7 +202,7 @@ fn hostile_bytes_never_panic_and_leave_states_that_can_be_emitted() {
                 emitted(&mut merged, &scenario, &plan);
                 for state in partial::encode(&merged, &plan) {
                     let mut again = window(&scenario);
-                    let result = partial::merge(&mut again, grid(&scenario.rules), &plan, &state);
+                    let result = merger.merge(&mut again, &state);
                     assert!(result.is_ok() || merged.message_count() > 1 << 29, "{result:?}");
                 }
                 fold(&mut merged, &scenario, &plan, &scenario.log[..1], 0);
@@ -184,13 +220,13 @@ fn errors_leave_the_window_as_it_was() {
     let mut runner = proptest::test_runner::TestRunner::new(cases(1, 13));
     for _ in 0..50 {
         let scenario = one_window(30).new_tree(&mut runner).expect("a scenario").current();
-        let plan = Plan::new(scenario.schema.clone());
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let mut honest = window(&scenario);
         fold(&mut honest, &scenario, &plan, &scenario.log, 0);
         let states = partial::encode(&honest, &plan);
+        let mut merger = merger(&scenario, &plan);
         for cut in 0..states[0].len() {
-            let result =
-                partial::merge(&mut honest, grid(&scenario.rules), &plan, &states[0][..cut]);
+            let result = merger.merge(&mut honest, &states[0][..cut]);
             assert!(result.is_err(), "a state cut at {cut} was taken");
         }
         assert_eq!(states, partial::encode(&honest, &plan));
@@ -204,7 +240,7 @@ fn counts_beyond_32_bits_are_refused() {
         Field::new("time", ValueType::Int, Role::Time),
     ];
     let schema = Arc::new(Schema::new(fields).expect("a schema"));
-    let plan = Plan::new(schema.clone());
+    let plan = Arc::new(Plan::new(schema.clone()));
     let grid = WindowGrid::new(60_000, 0).expect("a minute");
     let mut block = EventBlock::new(&schema);
     block.begin(Position::default(), 0);
@@ -216,11 +252,19 @@ fn counts_beyond_32_bits_are_refused() {
     let count_at = 1 + 8 + 8 + 3;
     assert_eq!(state[count_at], 1);
     state.splice(count_at..=count_at, [0xff, 0xff, 0xff, 0xff, 0x03]);
+    let mut merger = Merger::new(grid, plan.clone(), FixedState::with_seed(0));
+    let mut other = Window::new(grid, 60_000, Position::default());
+    merger.merge(&mut other, &state).expect("a quarter fits");
     for _ in 0..4 {
-        partial::merge(&mut one, grid, &plan, &state).expect("four quarters fit");
+        merger.merge(&mut one, &state).expect("four quarters fit");
     }
-    let error = partial::merge(&mut one, grid, &plan, &state).expect_err("one quarter too many");
+    let error = merger.merge(&mut one, &state).expect_err("one quarter too many");
     assert_eq!(error.problem, "more messages than a device-window can count");
+    let held = partial::encode(&one, &plan);
+    let result = merge_window(&mut one, &other, &plan, &FixedState::with_seed(0));
+    let message_count = u64::from(u32::MAX) - 2 + (1 << 30) - 1;
+    assert_eq!(result, Err(MergeError { device: "d".into(), message_count }));
+    assert_eq!(held, partial::encode(&one, &plan));
     assert_eq!(one.message_count(), u64::from(u32::MAX) - 2);
     for _ in 0..2 {
         assert!(one.fold(&plan, &FixedState::with_seed(0), 1, &block.message(0)));
@@ -241,7 +285,7 @@ proptest! {
         scenario in one_window(40),
         cut in any::<Index>(),
     ) {
-        let plan = Plan::new(scenario.schema.clone());
+        let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let (early, later) = scenario.log.split_at(cut.index(scenario.log.len()));
         let (mut whole, mut merged, mut part) =
             (window(&scenario), window(&scenario), window(&scenario));
@@ -249,8 +293,9 @@ proptest! {
         fold(&mut merged, &scenario, &plan, early, 2);
         fold(&mut part, &scenario, &plan, later, 3);
         emitted(&mut merged, &scenario, &plan);
+        let mut merger = merger(&scenario, &plan);
         for state in partial::encode(&part, &plan) {
-            partial::merge(&mut merged, grid(&scenario.rules), &plan, &state).expect("our own");
+            merger.merge(&mut merged, &state).expect("our own");
         }
         let key = |row: &Row| row[..=scenario.schema.key_count()].to_vec();
         let changed: Vec<Row> = emitted(&mut part, &scenario, &plan).0.iter().map(key).collect();

@@ -88,7 +88,17 @@ pub fn random() -> u64 {
 }
 
 fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Source>, String> {
-    let queue_bytes_max = config.limits.queue_bytes_max as u64;
+    // What waits may take half of the memory: the rest is for windows and commits.
+    let queue_bytes_total_max = config.limits.memory_max as u64 / 2;
+    let lanes = match &config.source {
+        config::Source::File(from) if from.partitions == FilePartitions::PerFile => {
+            from.paths.len() as u64
+        }
+        config::Source::Generate(from) => u64::from(from.partitions),
+        _ => 1,
+    };
+    let share = queue_bytes_total_max / lanes.max(1);
+    let queue_bytes_max = (config.limits.queue_bytes_max as u64).min(share);
     match &config.source {
         config::Source::File(from) => {
             let source = file::open(&file::FileConfig {
@@ -126,6 +136,7 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
                 discovery_interval: from.discovery_interval,
                 queue_messages_max: from.receive_messages_max,
                 queue_bytes_max,
+                queue_bytes_total_max,
                 entry_bytes_max: from.entry_bytes_max,
                 ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
             };

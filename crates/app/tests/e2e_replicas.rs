@@ -85,7 +85,7 @@ fn rows_of_three_replicas_that_die_sleep_and_restart_are_those_of_one_process() 
     let messages = soak.rate * soak.duration_s;
     let content = Content { messages, rate: soak.rate, ratios: RATIOS };
     let topic = Topic::empty("replicas", PARTITIONS, &content);
-    let tally = Tally::default();
+    let tally = Tally::new(Duration::from_secs(soak.window_s));
     let job = soak.job("soak", &topic);
     let [mut a, mut b, mut c] = soak.torment(&job, &topic, &content, &tally);
     let ended_at = Instant::now();
@@ -136,10 +136,11 @@ fn report(soak: &Soak, topic: &Topic, tally: &Tally, logged: &str, caught_up: Du
         let column = |read: fn(&Recovery) -> Duration| spread(some().map(read));
         eprintln!(
             "seconds from kill -9{text}, {} times: to the first commit of its partitions {}; \
-             to their first new row {}; to new rows of all {}",
+             to their first new row {}, {} after it was due; to new rows of all {}",
             some().count(),
             column(|recovery| recovery.first_commit),
             column(|recovery| recovery.first_row),
+            column(|recovery| recovery.first_row_late),
             column(|recovery| recovery.all_rows),
         );
     }
@@ -148,8 +149,9 @@ fn report(soak: &Soak, topic: &Topic, tally: &Tally, logged: &str, caught_up: Du
 /// Fails if less was done than the length asks for, or if a process was slow to hand over.
 fn check_that_enough_was_done(soak: &Soak, tally: &Tally, logged: &str) {
     let minutes = usize::try_from(soak.duration_s / 60).expect("a few minutes");
-    let kills = tally.recoveries.lock().expect("no panic").len();
-    assert!(kills >= minutes, "{kills} kills");
+    // Behind each kill, new rows are waited for.
+    let kills = tally.recoveries.lock().expect("no panic").len() as u64;
+    assert!(kills >= soak.duration_s / (2 * soak.window_s + 40), "{kills} kills");
     let pauses = tally.pauses.load(SeqCst);
     assert!(pauses >= soak.duration_s / 120, "{pauses} pauses");
     let ends = tally.ends.lock().expect("no panic").clone();

@@ -89,6 +89,17 @@ pub enum LaneErrorKind {
     /// Another process has committed for this lane.
     #[error("{0}")]
     Fenced(String),
+    /// Open windows have reached the limit of memory, and nothing else can come free.
+    #[error(
+        "open windows take {open} bytes, limits.memory_max = {max}, and this lane has most of \
+         them; raise memory_max, or bound the devices of a window by limits.devices_max"
+    )]
+    Memory {
+        /// What the open windows of all lanes take.
+        open: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The source cannot deliver this partition.
     #[error("the source failed: {0}")]
     Source(String),
@@ -98,7 +109,9 @@ impl LaneErrorKind {
     /// Returns whose turn it is to act.
     pub fn domain(&self) -> Domain {
         match self {
-            LaneErrorKind::Fingerprint { .. } | LaneErrorKind::Newer { .. } => Domain::User,
+            LaneErrorKind::Fingerprint { .. }
+            | LaneErrorKind::Newer { .. }
+            | LaneErrorKind::Memory { .. } => Domain::User,
             LaneErrorKind::Replay(_) => Domain::Internal,
             _ => Domain::External,
         }

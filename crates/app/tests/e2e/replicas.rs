@@ -15,6 +15,7 @@ use std::{
 use super::{
     PATIENCE, Random,
     job::{Job, Run},
+    topic::now_ms,
     until,
 };
 
@@ -23,6 +24,8 @@ use super::{
 const PAUSE: Duration = Duration::from_secs(60);
 /// A pause that nobody notices but those who wait for rows.
 const PAUSE_SHORT: Duration = Duration::from_secs(5);
+/// The jobs' `max_out_of_orderness`.
+const OUT_OF_ORDERNESS_MS: u64 = 5_000;
 /// How often the driver looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -33,6 +36,8 @@ pub(crate) struct Tally {
     /// From SIGTERM to the end of the process.
     pub(crate) ends: Mutex<Vec<Duration>>,
     pub(crate) recoveries: Mutex<Vec<Recovery>>,
+    /// The window's size.
+    window: Duration,
     paused: AtomicBool,
     done: AtomicBool,
 }
@@ -48,11 +53,19 @@ pub(crate) struct Recovery {
     pub(crate) first_commit: Duration,
     /// From the kill to the first new row of one of its partitions.
     pub(crate) first_row: Duration,
+    /// The same, from the moment when the row was due: when the message came that closes its
+    /// window.
+    pub(crate) first_row_late: Duration,
     /// From the kill until all its partitions had new rows.
     pub(crate) all_rows: Duration,
 }
 
 impl Tally {
+    /// Returns the tally of a job with windows of that size.
+    pub(crate) fn new(window: Duration) -> Tally {
+        Tally { window, ..Tally::default() }
+    }
+
     /// Ends what is being done, at the next occasion.
     pub(crate) fn end(&self) {
         self.done.store(true, SeqCst);
@@ -117,16 +130,22 @@ impl Tally {
             if first_commit.is_none() && moved(&job.ordinals(), &commits) > 0 {
                 first_commit = Some(killed_at.elapsed());
             }
-            let with_rows = moved(&job.newest_rows(), &rows);
-            if with_rows > 0 {
-                first_row.get_or_insert(killed_at.elapsed());
+            let newest = job.newest_rows();
+            let with_rows = moved(&newest, &rows);
+            if with_rows > 0 && first_row.is_none() {
+                let newest = owned.iter().filter_map(|name| newest.get(name).copied()).max();
+                let due_ms = newest.unwrap_or(0) * 1000 + OUT_OF_ORDERNESS_MS;
+                let late_ms = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(due_ms);
+                first_row = Some((killed_at.elapsed(), Duration::from_millis(late_ms)));
             }
             if with_rows == owned.len() {
+                let (first_row, first_row_late) = first_row?;
                 return Some(Recovery {
                     partitions: owned.len(),
                     beside_a_pause,
                     first_commit: first_commit.unwrap_or_else(|| killed_at.elapsed()),
-                    first_row: first_row?,
+                    first_row,
+                    first_row_late,
                     all_rows: killed_at.elapsed(),
                 });
             }
@@ -140,7 +159,9 @@ impl Tally {
     pub(crate) fn pause_in_a_loop(&self, mut run: Run) -> Run {
         let mut random = Random::with(2);
         let mut pauses = [PAUSE, PAUSE_SHORT].into_iter().cycle();
-        while self.wait(&mut random, 8_000, 25_000) {
+        // Long enough for kills beside which nobody is paused.
+        let calm_ms = u64::try_from(self.window.as_millis()).expect("short") * 2;
+        while self.wait(&mut random, 8_000, 20_000 + calm_ms) {
             run.must_run();
             self.paused.store(true, SeqCst);
             run.signal("STOP");

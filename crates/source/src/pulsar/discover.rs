@@ -53,7 +53,9 @@ pub(super) async fn discover(
                     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
                     control.lock().insert(name.clone(), orders);
                     let (name, events) = (name.clone(), events.clone());
-                    let task = PartitionTask::new(&client, &config, name, topic, events, receiver);
+                    let share = control.queue.clone();
+                    let task =
+                        PartitionTask::new(&client, &config, name, topic, events, receiver, share);
                     tokio::spawn(task.run());
                 }
                 known.extend(new);

@@ -15,7 +15,11 @@ use tidemill_pulsar::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::{PulsarConfig, Start, convert, envelope, flow::Flow, probe};
+use super::{
+    PulsarConfig, Start, convert, envelope,
+    flow::{Flow, QueueShare},
+    probe,
+};
 
 /// How often going back is tried on one subscription, and the pause between.
 const SEEK_ATTEMPTS_MAX: u32 = 20;
@@ -39,6 +43,7 @@ pub(super) struct PartitionTask {
     events: Sender<SourceEvent>,
     orders: UnboundedReceiver<Order>,
     flow: Flow,
+    share: Arc<QueueShare>,
     /// Whether the engine was told that it owns the partition.
     assigned: bool,
     /// Whether the engine said where to read from since it was told so.
@@ -66,6 +71,7 @@ impl PartitionTask {
         topic: &str,
         events: Sender<SourceEvent>,
         orders: UnboundedReceiver<Order>,
+        share: Arc<QueueShare>,
     ) -> PartitionTask {
         let consumer = client.subscribe(ConsumerConfig {
             consumer_name: config.consumer_name.clone(),
@@ -87,7 +93,8 @@ impl PartitionTask {
             consumer,
             events,
             orders,
-            flow: Flow::new(config.queue_messages_max, config.queue_bytes_max),
+            flow: Flow::new(config.queue_messages_max, share.clone()),
+            share,
             assigned: false,
             reading: false,
             seeking: false,
@@ -143,6 +150,7 @@ impl PartitionTask {
             ConsumerEvent::Active(true) => {
                 self.seeking = false;
                 self.assigned = true;
+                self.share.join();
                 self.reading = false;
                 return self.send(SourceEvent::Assigned(self.name.clone()));
             }
@@ -154,7 +162,9 @@ impl PartitionTask {
             ConsumerEvent::Disconnected { reason } => {
                 if self.seeking {
                     info!(partition = %self.name, "went back");
-                    self.assigned = false;
+                    if std::mem::take(&mut self.assigned) {
+                        self.share.leave();
+                    }
                     self.reading = false;
                 } else {
                     warn!(partition = %self.name, %reason, "disconnected");
@@ -230,6 +240,7 @@ impl PartitionTask {
         self.reading = false;
         self.acknowledge = None;
         if std::mem::take(&mut self.assigned) {
+            self.share.leave();
             return self.send(SourceEvent::Revoked(self.name.clone()));
         }
         true

@@ -76,6 +76,9 @@ mod tests {
             processed: None,
             resume: None,
             ledger: Ledger { messages, aggregated: messages, ..Ledger::default() },
+            closings: Vec::new(),
+            lanes: Vec::new(),
+            turn: 0,
         }
     }
 

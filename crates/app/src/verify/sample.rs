@@ -325,6 +325,9 @@ mod tests {
             processed: None,
             resume: None,
             ledger: Ledger { late, ..Ledger::default() },
+            closings: Vec::new(),
+            lanes: Vec::new(),
+            turn: 0,
         };
         let columns = ["record_count", REVISION];
         let columns = columns.map(|name| Column::new(name, ColumnKind::UInt64, false));

@@ -33,6 +33,9 @@ fn record(messages: u64) -> CommitRecord {
         processed: Some(Position::new(0, messages.saturating_sub(1), 0)),
         resume: None,
         ledger: Default::default(),
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tutorial, executed: every block of `docs/tutorial.md`, in order, in one shell, against real
-//! services; and `docs/verify.md`, which needs none. A comment before a block says what it is: `settings` (addresses, replaced by those of
-//! the services here), `file: NAME`, `run`, or `output` of the run before, with `...` for anything.
-//! It does not judge the prose between them.
+//! services; and `docs/verify.md`, which needs none. A comment before a block says what it is:
+//! `settings` (addresses, replaced by those of the services here), `file: NAME`, `run`, or `output`
+//! of the run before, with `...` for anything. It does not judge the prose between them.
 
 mod e2e;
 

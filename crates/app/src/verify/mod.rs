@@ -201,16 +201,16 @@ fn prove(
     };
     let picked = targets.len() as u64;
     let none = Outcome { picked, not_checkable: picked, ..Outcome::default() };
-    if !record.lanes.is_empty() {
-        prove_merged(config, request, lane, &record, picked);
-        return Ok(none);
-    }
     let is_needed = match config.source {
         Source::Pulsar(_) | Source::File(_) => !request.store_only,
         Source::Generate(_) | Source::Stdin => picked > 0,
     };
     if !is_needed {
         lane.finding = check(&lane.totals, None);
+        return Ok(none);
+    }
+    if !record.lanes.is_empty() {
+        prove_merged(config, &record, lane, picked > 0);
         return Ok(none);
     }
     let changed = record.changed_keys(&config.fingerprint());
@@ -241,46 +241,37 @@ fn prove(
     Ok(outcome)
 }
 
-/// Reads the logs of merged lanes, and holds the sum against the ledger. Their rows are not
-/// computed again.
-fn prove_merged(
-    config: &Config,
-    request: Request,
-    lane: &mut Lane,
-    record: &CommitRecord,
-    picked: u64,
-) {
-    let is_needed = matches!(config.source, Source::Pulsar(_) | Source::File(_));
-    let mut counts: Option<Result<u64, String>> = None;
-    let mut notes = Vec::new();
-    if is_needed && !request.store_only {
-        let mut whole = Walk::default();
-        let mut sum = 0;
-        counts = Some(Ok(0));
-        for part in &record.lanes {
-            let read = read_log(config, part, Vec::new(), &BTreeMap::new());
-            if let Ok(Some((walk, _))) = &read {
-                whole.entries += walk.entries;
-                whole.messages += walk.messages;
-            }
-            let (count, note) = count_of(part, read.as_ref());
-            notes.extend(note);
-            match count {
-                Some(Ok(count)) => sum += count,
-                // What is gone is held against the store alone.
-                None => sum += part.ordinal,
-                Some(Err(why)) => counts = Some(Err(why)),
-            }
+/// Counts the logs of all lanes that a record is the sum of. Their rows are not computed again:
+/// which messages a row holds, its revision does not say.
+fn prove_merged(config: &Config, record: &CommitRecord, lane: &mut Lane, is_sampled: bool) {
+    let (mut sum, mut whole, mut notes, mut unchecked) = (0, true, Vec::new(), Vec::new());
+    let mut walks = Walk::default();
+    for part in &record.lanes {
+        let partition = &part.lane.partition;
+        let read = read_log(config, part, Vec::new(), &BTreeMap::new());
+        let (count, note) = count_of(part, read.as_ref());
+        match count {
+            Some(Ok(count)) => sum += count,
+            Some(Err(why)) => unchecked.push(format!("lane {partition}: {why}")),
+            None => sum += part.ordinal,
         }
-        counts = counts.map(|counts| counts.map(|_| sum));
-        lane.walk = Some(whole);
+        whole &= note.is_none();
+        notes.extend(note.map(|note| format!("lane {partition}: {note}")));
+        if let Ok(Some((walk, _))) = read {
+            walks.entries += walk.entries;
+            walks.messages += walk.messages;
+            walks.began_late_at = walks.began_late_at.or(walk.began_late_at);
+        }
     }
-    lane.finding = check(&lane.totals, counts);
+    let count = Some(Ok(sum)).filter(|_| whole && unchecked.is_empty());
+    lane.finding = check(&lane.totals, count);
     lane.finding.notes.extend(notes);
-    if picked > 0 {
-        let text = "the sample: rows that are merged of several lanes are not computed again";
+    lane.finding.unchecked.extend(unchecked);
+    if is_sampled {
+        let text = "the sample: rows of merged lanes (routing = \"any\") are not computed again";
         lane.finding.unchecked.push(text.to_owned());
     }
+    lane.walk = Some(walks);
 }
 
 /// Holds what the messages come to against the record, where the log is whole and nothing but the

@@ -107,6 +107,9 @@ pub(super) struct Arguments {
     /// The share of the period in which they come.
     #[arg(long, default_value_t = 0.1)]
     burst_ratio: f64,
+    /// Send messages without a key to all partitions in turn: a device has no partition of its own.
+    #[arg(long, requires = "pulsar")]
+    no_key: bool,
     /// Send no faster than the rate.
     #[arg(long)]
     real_pace: bool,
@@ -265,7 +268,7 @@ fn send(
             let generated = generator.next(&mut payload);
             let mut key = Vec::with_capacity(16);
             generator.push_key(generated.device, &mut key);
-            let message = OutgoingMessage::new(Some(key), payload);
+            let message = OutgoingMessage::new((!arguments.no_key).then_some(key), payload);
             if let Err(error) = producer.send(message).await {
                 warn!(%error, "a batch failed");
             }

@@ -227,4 +227,7 @@ fn each_broken_rule_of_merged_lanes_is_found() {
         let found = (0..seeds).any(|seed| merged::run(seed, Some(rule), 1).violation.is_some());
         assert!(found, "the simulator does not see that {rule:?} is broken");
     }
+    // Rare: a commit on its way has to arrive between two of the later owner's.
+    let found = merged::run(19_097, Some(Rule::LaterOwnerWins), 1).violation;
+    assert!(found.is_some(), "no later owner loses, or the seed means something else by now");
 }

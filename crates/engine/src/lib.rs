@@ -6,10 +6,13 @@
 
 mod cursor;
 pub mod error;
+pub mod junction;
+mod junction_worker;
 mod key_homes;
 pub mod lane;
 pub mod ledger;
 mod letter;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;
@@ -17,6 +20,7 @@ pub mod record;
 pub mod reset;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod tally;
 pub mod window_log;
 mod worker;
 pub mod writer;

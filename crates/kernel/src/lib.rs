@@ -13,6 +13,7 @@ extern crate std;
 pub mod aggregate;
 pub mod effect;
 pub mod event;
+pub mod held;
 pub mod key;
 mod key_table;
 pub mod ledger;

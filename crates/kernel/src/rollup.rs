@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use crate::{
     effect::{ClosedWindow, Effects, Letter},
     event::{EventBlock, Message, Position, Reason},
+    held::{Closing, Held},
     ledger::Ledger,
     plan::Plan,
     time::{DurationMs, Timestamp, WindowGrid},
@@ -142,6 +143,8 @@ pub struct Rollup {
     ledger: Ledger,
     /// While reading again what a record covers: its last position, and what was folded so far.
     replay: Option<(Position, u64)>,
+    /// Where closed windows wait to be merged with those of other lanes; else they become rows.
+    held: Option<Held>,
 }
 
 impl Rollup {
@@ -167,7 +170,23 @@ impl Rollup {
             processed: progress.processed,
             ledger: progress.ledger,
             replay,
+            held: None,
         }
+    }
+
+    /// Returns the roll-up of a lane whose closed windows do not become rows: they are held until
+    /// [`Rollup::release`] takes them. All windows up to `merged_until_ms` are; `closings` are
+    /// those beyond it.
+    pub fn holding(
+        config: RollupConfig,
+        progress: &Progress,
+        merged_until_ms: i64,
+        closings: Vec<Closing>,
+    ) -> Rollup {
+        let mut rollup = Rollup::new(config, progress);
+        rollup.watermark.close_until(merged_until_ms);
+        rollup.held = Some(Held::new(merged_until_ms, closings));
+        rollup
     }
 
     /// Returns how far the lane is. While it reads again, that is what the record said, but for
@@ -178,7 +197,7 @@ impl Rollup {
             closed_until_ms: self.watermark.closed_until_ms(),
             highest_event_time_ms: self.watermark.highest_event_time_ms(),
             processed: self.processed,
-            resume: self.windows.iter().map(Window::first_position).min(),
+            resume: self.unmerged().map(Window::first_position).min(),
             ledger: self.ledger,
         }
     }
@@ -196,6 +215,41 @@ impl Rollup {
     /// Returns the open windows, oldest first.
     pub fn windows(&self) -> &[Window] {
         &self.windows
+    }
+
+    /// Returns the windows that are not in a final row: those that are open and those that are held.
+    pub fn unmerged(&self) -> impl Iterator<Item = &Window> {
+        self.held.iter().flat_map(Held::windows).chain(&self.windows)
+    }
+
+    /// Returns the closings beyond what is merged; none if closed windows become rows at once.
+    pub fn closings(&self) -> &[Closing] {
+        self.held.as_ref().map_or(&[], Held::closings)
+    }
+
+    /// Returns how many messages had been processed when the window that ends then was closed; if
+    /// it is open, how many are now.
+    pub fn ordinal_of(&self, window_end_ms: i64) -> u64 {
+        let closing = self.held.as_ref().and_then(|held| held.closing_of(window_end_ms));
+        closing.map_or(self.ordinal, |closing| closing.ordinal)
+    }
+
+    /// Closes all windows up to an instant, whatever was seen. The caller has to make that durable
+    /// before anything that follows from it.
+    pub fn close_until(&mut self, edge_ms: i64, effects: &mut Effects) {
+        if self.watermark.close_until(edge_ms) {
+            self.close_windows(effects);
+        }
+    }
+
+    /// Gives out the windows held up to an instant; their messages now count as aggregated.
+    pub fn release(&mut self, until_ms: i64) -> Vec<Window> {
+        let held = self.held.as_mut().expect("only a roll-up that holds windows releases them");
+        let windows = held.release(until_ms);
+        let count: u64 = windows.iter().map(Window::message_count).sum();
+        self.ledger.open -= count;
+        self.ledger.aggregated += count;
+        windows
     }
 
     /// Processes a block of messages in log order. Letters name messages of this block.
@@ -275,7 +329,7 @@ impl Rollup {
         let mut index = 0;
         while index < block.len() && block.message(index).position() <= processed {
             let message = block.message(index);
-            folded += u64::from(self.admit(&message).is_ok_and(|at| self.fold(at, &message, None)));
+            folded += u64::from(self.fold_again(&message));
             index += 1;
         }
         let reached = |index: usize| block.message(index).position() == processed;
@@ -287,8 +341,23 @@ impl Rollup {
         }
         if ended {
             self.replay = None;
+            let count = self.closed_count();
+            if let Some(held) = &mut self.held {
+                held.restore(self.windows.drain(..count));
+            }
         }
         Ok(index)
+    }
+
+    /// Folds a message that the record covers, unless it was refused or is in a row.
+    fn fold_again(&mut self, message: &Message<'_>) -> bool {
+        if let (Some(held), None) = (&self.held, message.reject()) {
+            let end_ms = self.config.grid.window_end(message.time());
+            if held.was_closed(end_ms, message.position()) {
+                return false;
+            }
+        }
+        self.admit(message).is_ok_and(|at| self.fold(at, message, None))
     }
 
     /// Folds a message and closes what its time closes, or tells why it is refused.
@@ -327,12 +396,20 @@ impl Rollup {
             return Ok(at);
         }
         let end_ms = self.config.grid.window_end(time);
-        if self.watermark.is_closed(end_ms) {
+        if self.is_closed(end_ms) {
             return Err(Reason::Late);
         }
         let at = self.windows.partition_point(|window| window.end_ms() < end_ms);
         self.windows.insert(at, Window::new(self.config.grid, end_ms, message.position()));
         Ok(at)
+    }
+
+    fn is_closed(&self, window_end_ms: i64) -> bool {
+        match (&self.held, self.replay) {
+            // What is held is rebuilt as well.
+            (Some(held), Some(_)) => window_end_ms <= held.merged_until_ms(),
+            _ => self.watermark.is_closed(window_end_ms),
+        }
     }
 
     /// Returns the place of the open window that a time belongs to: nearly always the newest one
@@ -354,11 +431,20 @@ impl Rollup {
         )
     }
 
+    /// Returns how many of `windows` are closed: the first ones.
+    fn closed_count(&self) -> usize {
+        self.windows.partition_point(|window| self.watermark.is_closed(window.end_ms()))
+    }
+
     fn close_windows(&mut self, effects: &mut Effects) {
-        let closed_until_ms = self.watermark.closed_until_ms();
-        let count =
-            self.windows.iter().take_while(|window| window.end_ms() <= closed_until_ms).count();
-        for mut window in self.windows.drain(..count).collect::<Vec<_>>() {
+        let count = self.closed_count();
+        let windows = self.windows.drain(..count);
+        if let Some(held) = &mut self.held {
+            let until_ms = self.watermark.closed_until_ms();
+            let closing = Closing { until_ms, ordinal: self.ordinal, processed: self.processed };
+            return held.close(closing, windows);
+        }
+        for mut window in windows.collect::<Vec<_>>() {
             let first_piece = effects.rows.len();
             self.emit(&mut window, effects);
             self.ledger.open -= window.message_count();
@@ -384,9 +470,10 @@ impl Rollup {
     }
 
     /// Emits the open windows as they stand and keeps them open: what an idle lane does. Rows that
-    /// have not changed since their last emission are left out.
+    /// have not changed since their last emission are left out. Nothing where windows are held: a
+    /// row needs all lanes.
     pub fn emit_open(&mut self, effects: &mut Effects) {
-        if self.is_replaying() {
+        if self.is_replaying() || self.held.is_some() {
             return;
         }
         let mut windows = core::mem::take(&mut self.windows);

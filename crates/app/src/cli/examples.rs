@@ -58,8 +58,10 @@ pub(super) const VERIFY: &str = "\
 Examples:
   tidemill verify sensors.toml
   tidemill verify sensors.toml --store-only
+  tidemill verify sensors.toml --sample 100 --checklist
+  tidemill verify sensors.toml --sample 100 --seed 7 --from 2026-01-01T12:00:00Z
 
-Exit status: 0 proved, 1 a difference, 2 could not check.";
+Exit status: 0 proved, 1 a difference, 2 could not check. docs/verify.md says what is compared.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -96,7 +96,7 @@ fn letter_query(arguments: &Arguments, config: &Config) -> Result<LetterQuery, F
     })
 }
 
-fn time(option: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
+pub(super) fn time(option: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
     let Some(text) = text else {
         return Ok(None);
     };

@@ -112,6 +112,12 @@ pub const TABLES: &[Table] = &[
 const PIPELINE: &[Key] = &[
     key("name", Text, Required, "lineage of every row: 1 to 64 letters, digits, _ or -"),
     key(
+        "routing",
+        Choice(&["key", "any"]),
+        Is("key"),
+        "key: a device is on one partition; any: one process merges all partitions",
+    ),
+    key(
         "worker_threads",
         Int(1, 256),
         Absent,
@@ -322,7 +328,19 @@ const LIMITS: &[Key] = &[
         Is("1000000"),
         "devices remembered to notice one on two partitions; 0: none",
     ),
+    key(
+        "held_windows_max",
+        Int(2, 100_000),
+        Is("60"),
+        "closed windows of a lane that may wait for others; with routing any",
+    ),
     key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
+    key(
+        "memory_max",
+        Size(32 * MIB, 4_096 * GIB),
+        Is("2GiB"),
+        "bytes that wait, are in open windows or on their way to the store; then the source waits",
+    ),
     key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take"),
     key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat"),
     key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat"),

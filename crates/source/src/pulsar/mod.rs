@@ -1,4 +1,5 @@
-//! Apache Pulsar: one Failover consumer per partition, whole entries, permits by bytes.
+//! Apache Pulsar: one consumer per partition, whole entries, permits by bytes. Processes share the
+//! partitions (Failover), or one has them all (Exclusive) and others stand by.
 //!
 //! The broker's cursor is only where reading starts and a lower bound for others: what was
 //! processed, the lanes know from their records. Every new subscription is a new assignment.
@@ -8,8 +9,10 @@ mod convert;
 mod discover;
 mod envelope;
 mod flow;
+mod gate;
 mod partition;
 mod probe;
+mod reread;
 mod topics;
 
 use std::{
@@ -29,7 +32,9 @@ use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 use discover::discover;
 pub use discover::topic_names;
 pub use envelope::Envelope;
+use flow::QueueShare;
 use partition::Order;
+pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
 /// Where a lane without any record begins.
@@ -52,6 +57,8 @@ pub struct PulsarConfig {
     pub topics: Topics,
     /// The subscription's name.
     pub subscription: String,
+    /// Whether one process has all partitions; else processes share them.
+    pub is_exclusive: bool,
     /// Names this consumer; the broker spreads partitions over consumers in the order of names.
     pub consumer_name: String,
     /// Where partitions start that are there when the source is opened and have no record.
@@ -65,6 +72,9 @@ pub struct PulsarConfig {
     pub queue_messages_max: u32,
     /// About the most bytes of a partition on their way or waiting.
     pub queue_bytes_max: u64,
+    /// About the most bytes of all partitions that this process has, on their way or waiting; each
+    /// has its share, and one entry in any case.
+    pub queue_bytes_total_max: u64,
     /// The most bytes of one decompressed entry; a larger one is rejected.
     pub entry_bytes_max: usize,
 }
@@ -76,12 +86,14 @@ impl PulsarConfig {
             client: ClientConfig::new(url),
             topics: Topics::One(topic.to_owned()),
             subscription: subscription.to_owned(),
+            is_exclusive: false,
             consumer_name: String::new(),
             start: Start::Earliest,
             envelope: Envelope::default(),
             discovery_interval: Duration::from_secs(30),
             queue_messages_max: 50_000,
             queue_bytes_max: 16 << 20,
+            queue_bytes_total_max: 1 << 30,
             entry_bytes_max: EntryLimits::default().entry_bytes_max,
         }
     }
@@ -97,6 +109,8 @@ pub struct PulsarSource {
 
 struct Control {
     orders: Mutex<BTreeMap<Arc<str>, UnboundedSender<Order>>>,
+    /// What all partitions of this process share.
+    queue: Arc<QueueShare>,
 }
 
 /// Connects to the topics and subscribes to all their partitions, in the background: a broker that
@@ -116,7 +130,8 @@ pub fn open(config: PulsarConfig) -> Result<PulsarSource, String> {
         Client::new(config.client.clone()).map_err(|error| format!("source.pulsar.url: {error}"))?
     };
     let (sender, events) = channel();
-    let control = Arc::new(Control { orders: Mutex::new(BTreeMap::new()) });
+    let queue = QueueShare::new(config.queue_bytes_max, config.queue_bytes_total_max);
+    let control = Arc::new(Control { orders: Mutex::default(), queue: Arc::new(queue) });
     runtime.spawn(discover(client, config, sender, control.clone()));
     Ok(PulsarSource { events, control, _runtime: runtime })
 }
@@ -161,6 +176,10 @@ impl SourceControl for Control {
 
     fn credit(&self, partition: &str, credit: u32) {
         self.order(partition, Order::Credit(credit));
+    }
+
+    fn assign_again(&self, partition: &str) {
+        self.order(partition, Order::AssignAgain);
     }
 
     fn acknowledge(&self, partition: &str, through: Position) {

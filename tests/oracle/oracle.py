@@ -3,10 +3,14 @@
 
     oracle.py expect --logs DIR --preset FILE --out FILE [--window-ms N ...]
     oracle.py compare --expected FILE --pipeline NAME (--sqlite FILE | --clickhouse URL) --table T
+                      [--some]
+    oracle.py same --pipeline NAME --clickhouse URL --table T --other T
 
 Shares no code and no method with Tidemill: messages are read by the json module, one by one; all
 values of a window are kept until it closes; sums are math.fsum. `compare` holds rows (floats by
-their bits), dead letters and ledger against that; it prints the differences and exits with 1.
+their bits), dead letters and ledger against that; it prints the differences and exits with 1. With
+`--some` the expectation is of some of the partitions. `same` holds the rows and letters of two
+tables against each other, but for the revision.
 
 DIR holds a file per partition, `NAME.log`, in log order. A line is
 `ledger:entry:index TAB publish time in ms TAB payload`; payloads hold no line feed.
@@ -16,7 +20,7 @@ import argparse
 import sys
 
 from expect import expect
-from compare import compare
+from compare import compare, same_tables
 
 
 def main():
@@ -38,7 +42,14 @@ def main():
     store.add_argument("--sqlite")
     store.add_argument("--clickhouse")
     command.add_argument("--table", required=True)
+    command.add_argument("--some", action="store_true")
     command.set_defaults(run=compare)
+    command = commands.add_parser("same")
+    command.add_argument("--pipeline", required=True)
+    command.add_argument("--clickhouse", required=True)
+    command.add_argument("--table", required=True)
+    command.add_argument("--other", required=True)
+    command.set_defaults(run=same_tables)
     arguments = parser.parse_args()
     return arguments.run(arguments)
 

@@ -88,6 +88,10 @@ class ClickHouse:
         newest = max(records, key=lambda record: (record["revision"], record["commit_number"]))
         return {name: newest[name] for name in LEDGER}
 
+    def closed_until_ms(self, pipeline, partition):
+        where = f"pipeline = '{pipeline}' AND partition = '{partition}'"
+        return max(record["closed_until_ms"] for record in self.select("_commits", where))
+
     def partitions(self):
         query = f"SELECT DISTINCT pipeline, source_partition FROM {self.table}_rows FORMAT TSV"
         return {tuple(line.split("\t")) for line in self.ask(query).decode().splitlines()}

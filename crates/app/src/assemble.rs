@@ -13,6 +13,7 @@ use tidemill_engine::{
     metrics::Metrics,
     pipeline::{self, Outcome},
     port::{Source, Store},
+    record::{ALL_PARTITIONS, CommitRecord},
 };
 use tidemill_pulsar::{Auth, ClientConfig};
 use tidemill_sink::{
@@ -70,6 +71,7 @@ pub fn run(
     let Some(stores) = open_stores(config, shutdown)? else {
         return Ok(Outcome::Drained);
     };
+    check_routing(config)?;
     let source = open_source(config, run_for)?;
     info!(
         pipeline = config.pipeline.name,
@@ -82,13 +84,34 @@ pub fn run(
     Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
 }
 
+/// Rows of single lanes and rows merged of all lanes must not stand beside each other.
+fn check_routing(config: &Config) -> Result<(), String> {
+    if config.sink == Sink::Stdout {
+        return Ok(());
+    }
+    let name = &config.pipeline.name;
+    let records = open_reader(config)?.records(Some(name)).map_err(|error| error.to_string())?;
+    let is_merged = |record: &CommitRecord| *record.lane.partition == *ALL_PARTITIONS;
+    let wanted = config.pipeline.routing;
+    match records.iter().find(|record| is_merged(record) != (wanted == Routing::Any)) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "pipeline.routing = \"{}\", but pipeline {name:?} has commits of {}: each of its \
+             windows would have rows of both kinds; write another pipeline.name, or the routing \
+             that it had",
+            wanted.name(),
+            if is_merged(other) { "merged lanes (\"any\")" } else { "single lanes (\"key\")" },
+        )),
+    }
+}
+
 /// Returns a number that differs from process to process.
 pub fn random() -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)
 }
 
 fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Source>, String> {
-    let queue_bytes_max = config.limits.queue_bytes_max as u64;
+    let queue_bytes_max = queue_bytes_max(config);
     match &config.source {
         config::Source::File(_) | config::Source::Generate(_) => {
             Ok(Box::new(open_pulled(config, run_for)?))
@@ -101,12 +124,29 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
     }
 }
 
+/// Returns how many bytes may wait in all: half of the memory, the rest is for windows and commits.
+fn queue_bytes_total_max(config: &Config) -> u64 {
+    config.limits.memory_max as u64 / 2
+}
+
+/// Returns how many bytes of each partition of a source that is pulled may wait.
+fn queue_bytes_max(config: &Config) -> u64 {
+    let lanes = match &config.source {
+        config::Source::File(from) if from.partitions == FilePartitions::PerFile => {
+            from.paths.len() as u64
+        }
+        config::Source::Generate(from) => u64::from(from.partitions),
+        _ => 1,
+    };
+    (config.limits.queue_bytes_max as u64).min(queue_bytes_total_max(config) / lanes.max(1))
+}
+
 /// Opens a source that can be read again: files, or a generator.
 ///
 /// # Errors
 /// If it is none of these, or cannot be opened; the text names place, value and remedy.
 pub fn open_pulled(config: &Config, run_for: Option<Duration>) -> Result<PullSource, String> {
-    let queue_bytes_max = config.limits.queue_bytes_max as u64;
+    let queue_bytes_max = queue_bytes_max(config);
     match &config.source {
         config::Source::File(from) => file::open(&file::FileConfig {
             paths: from.paths.clone(),
@@ -143,6 +183,7 @@ pub fn pulsar_source(config: &Config, from: &config::PulsarSource) -> pulsar::Pu
         discovery_interval: from.discovery_interval,
         queue_messages_max: from.receive_messages_max,
         queue_bytes_max: config.limits.queue_bytes_max as u64,
+        queue_bytes_total_max: queue_bytes_total_max(config),
         entry_bytes_max: from.entry_bytes_max,
         ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
     }

@@ -14,6 +14,7 @@ use std::{
 use e2e::{
     TIDEMILL,
     job::{Run, Store},
+    place::{said, tidemill},
     services::{self, Version},
 };
 use tempfile::TempDir;
@@ -120,10 +121,6 @@ impl Place {
     }
 }
 
-fn tidemill(command: &str, config: &Path, more: &[&str]) -> Output {
-    typing("", command, config, more)
-}
-
 /// Runs a command to its end and types something into it.
 fn typing(typed: &str, command: &str, config: &Path, more: &[&str]) -> Output {
     let mut child = Command::new(TIDEMILL)
@@ -140,11 +137,6 @@ fn typing(typed: &str, command: &str, config: &Path, more: &[&str]) -> Output {
     let _ = stdin.write_all(typed.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("its output")
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
 /// Expects that every message is accounted for.

@@ -101,6 +101,17 @@ pub enum LaneErrorKind {
     /// A device has more messages in one window than can be counted.
     #[error("{0}; make window.size smaller, or the device's messages fewer")]
     Uncountable(String),
+    /// Open windows have reached the limit of memory, and nothing else can come free.
+    #[error(
+        "open windows take {open} bytes, limits.memory_max = {max}, and this lane has most of \
+         them; raise memory_max, or bound the devices of a window by limits.devices_max"
+    )]
+    Memory {
+        /// What the open windows of all lanes take.
+        open: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The source cannot deliver this partition.
     #[error("the source failed: {0}")]
     Source(String),
@@ -113,7 +124,8 @@ impl LaneErrorKind {
             LaneErrorKind::Fingerprint { .. }
             | LaneErrorKind::Newer { .. }
             | LaneErrorKind::PartitionGone { .. }
-            | LaneErrorKind::Uncountable(_) => Domain::User,
+            | LaneErrorKind::Uncountable(_)
+            | LaneErrorKind::Memory { .. } => Domain::User,
             LaneErrorKind::Replay(_) => Domain::Internal,
             _ => Domain::External,
         }

@@ -179,6 +179,11 @@ impl Junction {
         self.strands.get(partition).map_or(0, Strand::held_count)
     }
 
+    /// Returns about how many bytes the windows and letters of all lanes take.
+    pub fn memory_bytes(&self) -> u64 {
+        self.strands.values().map(|strand| strand.lane.memory_bytes()).sum()
+    }
+
     /// Returns how often the source of a partition was sent back for a gap without a good entry
     /// since.
     pub fn seek_count(&self, partition: &str) -> u32 {

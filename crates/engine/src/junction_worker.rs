@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::{
     error::LaneErrorKind,
     junction::{Action, Junction, JunctionConfig},
+    memory::{Hold, Turn},
     metrics::Queued,
     record::{ALL_PARTITIONS, CommitRecord, LaneId},
     window_log::utc,
@@ -50,6 +51,8 @@ enum Holding {
 struct Place {
     holding: Holding,
     waiting: VecDeque<Waiting>,
+    /// Credit that was not given back yet for want of memory.
+    owed_credit: u32,
     has_ended: bool,
 }
 
@@ -120,6 +123,9 @@ impl JunctionWorker {
             .collect();
         let waits = |partition: &str| waiting.iter().any(|name| **name == *partition);
         self.with_junction(|junction, now_ms, actions| junction.tick(now_ms, waits, actions));
+        self.note_memory();
+        let partitions: Vec<Arc<str>> = self.places.keys().cloned().collect();
+        partitions.iter().for_each(|partition| self.give_credit(partition, 0));
         self.note_status();
     }
 
@@ -143,6 +149,7 @@ impl JunctionWorker {
                     self.places.entry(partition).or_insert_with(|| Place {
                         holding: Holding::Away,
                         waiting: VecDeque::new(),
+                        owed_credit: 0,
                         has_ended: false,
                     });
                 }
@@ -175,7 +182,7 @@ impl JunctionWorker {
                 match *answer {
                     Reply::Loaded(Ok(record)) => self.start(record),
                     Reply::Loaded(Err(error)) => self.fail_all(&error.to_string()),
-                    Reply::Committed { outcome, commit, closed } => {
+                    Reply::Committed { outcome, commit, closed, hold: _hold } => {
                         if outcome.is_ok() {
                             self.context.count_commit(&self.whole, &commit, &closed);
                         }
@@ -209,6 +216,7 @@ impl JunctionWorker {
         if let Some(place) = self.places.get_mut(partition) {
             place.holding = holding;
             place.waiting.clear();
+            place.owed_credit = 0;
             place.has_ended = false;
         }
     }
@@ -301,9 +309,15 @@ impl JunctionWorker {
             else {
                 return;
             };
-            if !junction.accepts(partition) {
+            let takes_entry = matches!(place.waiting.front(), Some(Waiting::Entry(_)));
+            if !junction.accepts(partition) || (takes_entry && !self.has_room()) {
                 return;
             }
+            let (Some(place), Some(junction)) =
+                (self.places.get_mut(partition), self.junction.as_ref())
+            else {
+                return;
+            };
             match place.waiting.pop_front() {
                 None => return,
                 Some(Waiting::Entry(queued)) => {
@@ -315,7 +329,10 @@ impl JunctionWorker {
                     let after = self.junction.as_ref().map(|j| j.ledger(partition).messages);
                     let fresh = after.unwrap_or(before).saturating_sub(before);
                     self.context.count_entry(partition, fresh, entry);
-                    self.context.control.credit(partition, entry.credit);
+                    let credit = entry.credit;
+                    drop(queued);
+                    self.note_memory();
+                    self.give_credit(partition, credit);
                 }
                 Some(Waiting::End) => {
                     place.has_ended = true;
@@ -330,6 +347,43 @@ impl JunctionWorker {
                     });
                     self.fail_if_settled();
                 }
+            }
+        }
+    }
+
+    fn note_memory(&self) {
+        let bytes = self.junction.as_ref().map_or(0, Junction::memory_bytes);
+        self.context.metrics.memory.note_lane(&self.whole, bytes);
+    }
+
+    /// Returns whether there is memory for an entry; stops where there never will be.
+    fn has_room(&mut self) -> bool {
+        match self.context.metrics.memory.turn(&self.whole) {
+            Turn::Take => true,
+            Turn::Wait => false,
+            Turn::Stop { open } => {
+                let max = self.context.metrics.memory.max();
+                self.with_junction(|junction, _, actions| {
+                    junction.fail(LaneErrorKind::Memory { open, max }, actions);
+                });
+                false
+            }
+        }
+    }
+
+    /// Gives credit back, or keeps it until there is room.
+    fn give_credit(&mut self, partition: &Arc<str>, credit: u32) {
+        let memory = &self.context.metrics.memory;
+        let Some(place) = self.places.get_mut(partition) else {
+            return;
+        };
+        if memory.is_full() {
+            memory.refused_credits.fetch_add(u64::from(credit > 0), Relaxed);
+            place.owed_credit = place.owed_credit.saturating_add(credit);
+        } else {
+            let credit = credit.saturating_add(std::mem::take(&mut place.owed_credit));
+            if credit > 0 {
+                self.context.control.credit(partition, credit);
             }
         }
     }
@@ -374,7 +428,10 @@ impl JunctionWorker {
                     self.begin_anew();
                 }
             }
-            Action::Commit { commit, closed } => self.request(Request::Commit { commit, closed }),
+            Action::Commit { commit, closed } => {
+                let hold = Hold::commit(&commit, &self.context.metrics);
+                self.request(Request::Commit { commit, closed, hold });
+            }
             Action::Acknowledge { partition, through } => {
                 self.context.control.acknowledge(&partition, through);
             }
@@ -390,6 +447,8 @@ impl JunctionWorker {
     fn fail_all(&mut self, failure: &str) {
         error!(failure, "merged lanes stopped");
         self.has_failed = true;
+        self.junction = None;
+        self.note_memory();
         self.dropped.store(true, Relaxed);
         for (partition, place) in &mut self.places {
             place.waiting.clear();

@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod held;
+mod room;
 
 /// Messages decoded and folded together. Blocks this small stay in the second-level cache.
 const BLOCK_MESSAGES: usize = 256;

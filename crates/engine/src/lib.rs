@@ -12,6 +12,7 @@ mod key_homes;
 pub mod lane;
 pub mod ledger;
 mod letter;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;

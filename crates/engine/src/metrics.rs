@@ -15,7 +15,10 @@ use tidemill_kernel::{
     ledger::Ledger,
 };
 
-use crate::port::Entry;
+use crate::{
+    memory::{Hold, Memory},
+    port::Entry,
+};
 
 /// Counters of a pipeline since its process started.
 #[derive(Debug, Default)]
@@ -38,6 +41,8 @@ pub struct Metrics {
     pub saturated: AtomicU64,
     /// Devices whose rows came from a second partition.
     pub devices_on_two_partitions: AtomicU64,
+    /// What is held, and how much may be.
+    pub memory: Memory,
     queue_messages: AtomicU64,
     queue_bytes: AtomicU64,
     letters: [AtomicU64; Reason::ALL.len()],
@@ -125,6 +130,7 @@ pub(crate) struct Queued {
     pub(crate) entry: Entry,
     bytes: u64,
     metrics: Arc<Metrics>,
+    _hold: Hold,
 }
 
 impl Queued {
@@ -132,7 +138,8 @@ impl Queued {
         let bytes = entry.messages.iter().map(|message| u64::from(message.length)).sum();
         metrics.queue_messages.fetch_add(entry.messages.len() as u64, Relaxed);
         metrics.queue_bytes.fetch_add(bytes, Relaxed);
-        Queued { entry, bytes, metrics: metrics.clone() }
+        let _hold = Hold::entry(&entry, metrics);
+        Queued { entry, bytes, metrics: metrics.clone(), _hold }
     }
 }
 
@@ -238,6 +245,34 @@ pub const METRICS: &[Metric] = &[
         help: "Payload bytes of the messages received that no lane has processed yet.",
         kind: MetricKind::Gauge,
         read: |metrics| single(&metrics.queue_bytes),
+    },
+    Metric {
+        name: "memory_bytes",
+        help: "What is held by the pipeline's own books: entries that wait, open windows with what \
+               is not given to the store yet, commits on their way to the store.",
+        kind: MetricKind::Gauge,
+        read: |metrics| {
+            let memory = &metrics.memory;
+            [
+                ("waiting", memory.waiting()),
+                ("windows", memory.open()),
+                ("commits", memory.committing()),
+            ]
+            .map(|(name, bytes)| (format!("of=\"{name}\""), bytes as f64))
+            .into()
+        },
+    },
+    Metric {
+        name: "memory_max_bytes",
+        help: "At this sum of memory_bytes the source has to wait (limits.memory_max).",
+        kind: MetricKind::Gauge,
+        read: |metrics| vec![(String::new(), metrics.memory.max() as f64)],
+    },
+    Metric {
+        name: "memory_full_total",
+        help: "Entries after which nothing more was asked of the source because of memory_max.",
+        kind: MetricKind::Counter,
+        read: |metrics| single(&metrics.memory.refused_credits),
     },
     Metric {
         name: "saturated_sums_total",

@@ -48,6 +48,8 @@ pub struct PipelineConfig {
     pub drain_timeout: Duration,
     /// Whether each device of a closed window gets a log line.
     pub log_windows: bool,
+    /// At so many bytes by its own books the pipeline asks its source for nothing more.
+    pub memory_bytes_max: u64,
     /// The most devices remembered to notice one on two partitions; 0 watches none.
     pub routed_devices_max: usize,
 }
@@ -73,6 +75,7 @@ pub fn run(
     metrics: &Arc<Metrics>,
     shutdown: &AtomicBool,
 ) -> Outcome {
+    metrics.memory.set_max(config.memory_bytes_max);
     let give_up = Arc::new(AtomicBool::new(false));
     let threads = Threads::start(config, &*source, stores, metrics, &give_up);
     let mut seen = BTreeMap::new();

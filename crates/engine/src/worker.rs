@@ -3,6 +3,8 @@
 //! Entries wait here while a lane waits for its store; the credit of a source bounds how many.
 //! One lane that has stopped, or waits, does not hold up the others.
 
+mod room;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -19,6 +21,7 @@ use crate::{
     error::LaneErrorKind,
     key_homes::KeyHomes,
     lane::{Action, Lane, LaneConfig},
+    memory::Hold,
     metrics::{Metrics, Queued},
     port::SourceControl,
     record::CommitRecord,
@@ -72,6 +75,8 @@ enum Waiting {
 struct Place {
     lane: Lane,
     waiting: VecDeque<Waiting>,
+    /// Credit that was not given back yet for want of memory.
+    owed_credit: u32,
     epoch: u64,
     dropped: Arc<AtomicBool>,
     ended: bool,
@@ -128,6 +133,7 @@ impl Worker {
                 let partitions: Vec<_> = self.places.keys().cloned().collect();
                 for partition in &partitions {
                     self.with_lane(partition, |lane, now_ms, actions| lane.tick(now_ms, actions));
+                    self.make_room(partition);
                     self.note_status(partition);
                 }
             }
@@ -159,6 +165,7 @@ impl Worker {
                 }
                 self.places.remove(&partition);
                 self.context.metrics.remove_lane(&partition);
+                self.context.metrics.memory.note_lane(&partition, 0);
             }
             ToWorker::Entry(partition, entry) => {
                 if let Some(place) = self.places.get_mut(&partition) {
@@ -215,6 +222,7 @@ impl Worker {
         let place = Place {
             lane,
             waiting: VecDeque::new(),
+            owed_credit: 0,
             epoch: self.epoch,
             dropped: Arc::new(AtomicBool::new(false)),
             ended: false,
@@ -249,7 +257,7 @@ impl Worker {
                 let kind = LaneErrorKind::Refused(error.to_string());
                 self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));
             }
-            Reply::Committed { outcome, commit, closed } => {
+            Reply::Committed { outcome, commit, closed, hold: _hold } => {
                 if outcome.is_ok() {
                     self.context.count_commit(partition, &commit, &closed);
                     self.context.note_homes(partition, &commit);
@@ -295,6 +303,12 @@ impl Worker {
                     }
                 }
             }
+            if !self.has_room(partition) {
+                return;
+            }
+            let Some(place) = self.places.get_mut(partition) else {
+                return;
+            };
             match place.waiting.pop_front() {
                 None => return,
                 Some(Waiting::Entry(queued)) => {
@@ -304,7 +318,9 @@ impl Worker {
                     let after =
                         self.places.get(partition).map(|place| place.lane.ledger().messages);
                     self.context.count_entry(partition, after.unwrap_or(before) - before, entry);
-                    self.context.control.credit(partition, entry.credit);
+                    let credit = entry.credit;
+                    drop(queued);
+                    self.give_credit(partition, credit);
                 }
                 Some(Waiting::End) => {
                     place.ended = true;
@@ -370,7 +386,8 @@ impl Worker {
                 self.context.control.read_from(partition, from, seek);
             }
             Action::Commit { commit, closed } => {
-                self.request(partition, Request::Commit { commit, closed });
+                let hold = Hold::commit(&commit, &self.context.metrics);
+                self.request(partition, Request::Commit { commit, closed, hold });
             }
             Action::Acknowledge(through) => self.context.control.acknowledge(partition, through),
             Action::Failed(failure) => {
@@ -378,7 +395,9 @@ impl Worker {
                 if let Some(place) = self.places.get_mut(partition) {
                     place.dropped.store(true, Relaxed);
                     place.waiting.clear();
+                    place.lane.forget_windows();
                 }
+                self.context.metrics.memory.note_lane(partition, 0);
                 self.context.metrics.update_lane(partition, |status| {
                     status.failure = Some(failure.to_string());
                     status.running = false;

@@ -17,6 +17,7 @@ use tidemill_kernel::effect::ClosedWindow;
 use tracing::warn;
 
 use crate::{
+    memory::Hold,
     metrics::Metrics,
     port::{Commit, Store, StoreError},
     record::{CommitRecord, LaneId},
@@ -26,7 +27,7 @@ use crate::{
 /// What a lane asks of its store.
 pub(crate) enum Request {
     Load(LaneId),
-    Commit { commit: Box<Commit>, closed: Vec<ClosedWindow> },
+    Commit { commit: Box<Commit>, closed: Vec<ClosedWindow>, hold: Hold },
 }
 
 /// A request with the lane it is for.
@@ -43,7 +44,12 @@ pub(crate) struct ToStore {
 /// What the store said.
 pub(crate) enum Reply {
     Loaded(Result<Option<CommitRecord>, StoreError>),
-    Committed { outcome: Result<(), StoreError>, commit: Box<Commit>, closed: Vec<ClosedWindow> },
+    Committed {
+        outcome: Result<(), StoreError>,
+        commit: Box<Commit>,
+        closed: Vec<ClosedWindow>,
+        hold: Hold,
+    },
 }
 
 /// How repeats are spaced.
@@ -107,10 +113,10 @@ pub(crate) fn serve(
                 repeat(&mut || take_retry(store.load(&lane), &mut loaded));
                 loaded.map(Reply::Loaded)
             }
-            Request::Commit { commit, closed } => {
+            Request::Commit { commit, closed, hold } => {
                 let mut outcome = None;
                 repeat(&mut || take_retry(store.commit(&commit), &mut outcome));
-                outcome.map(|outcome| Reply::Committed { outcome, commit, closed })
+                outcome.map(|outcome| Reply::Committed { outcome, commit, closed, hold })
             }
         };
         if let Some(answer) = answer {

@@ -45,6 +45,11 @@ impl KeyTable {
         None
     }
 
+    /// Returns how many bytes it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<u64>()
+    }
+
     /// Adds a slot whose key is not there yet.
     ///
     /// # Panics

@@ -93,6 +93,16 @@ impl Chunk {
         self.bytes.clear();
     }
 
+    /// Returns about how many bytes all of it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let cold = self.cold.len() * size_of::<WideSum>() + self.cold_ints.len() * 64;
+        self.words.capacity() * size_of::<u64>()
+            + self.absent.capacity() * size_of::<u32>()
+            + self.bytes.capacity()
+            + cold
+            + self.spilled_codes.len() * size_of::<CodeCounts>()
+    }
+
     /// Gives the next row to a key; rows are used in order.
     pub(crate) fn push_key(&mut self, plan: &Plan, key: &[u8]) {
         assert!(self.rows < CHUNK_ROWS, "a chunk's rows are counted by its window");

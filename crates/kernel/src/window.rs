@@ -98,6 +98,13 @@ impl Window {
         self.message_count
     }
 
+    /// Returns about how many bytes of memory the window takes.
+    pub fn memory_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Chunk::memory_bytes).sum();
+        let changed = self.changed.as_ref().map_or(0, Vec::capacity);
+        chunks + self.table.memory_bytes() + changed * size_of::<u64>()
+    }
+
     /// Returns how many keys the window holds.
     pub fn device_count(&self) -> usize {
         self.device_count

@@ -402,7 +402,20 @@ fn count_letters<S: Select>(
     pipeline: &str,
     totals: &mut PartitionTotals,
 ) -> Result<(), SinkError> {
-    let Some(record) = &totals.record else { return Ok(()) };
+    let Some(record) = totals.record.clone() else { return Ok(()) };
+    // Letters are of single lanes, also where rows are merged.
+    if record.lanes.is_empty() {
+        return count_letters_of(store, pipeline, &record, totals);
+    }
+    record.lanes.iter().try_for_each(|lane| count_letters_of(store, pipeline, lane, totals))
+}
+
+fn count_letters_of<S: Select>(
+    store: &mut S,
+    pipeline: &str,
+    record: &CommitRecord,
+    totals: &mut PartitionTotals,
+) -> Result<(), SinkError> {
     let dialect = store.dialect();
     let first_revision = first_revision(Some(record));
     let sql = format!(
@@ -417,7 +430,7 @@ fn count_letters<S: Select>(
         pipeline_name = dialect.quote("pipeline"),
         pipeline = dialect.text(pipeline),
         partition_name = dialect.quote("partition"),
-        partition = dialect.text(&totals.partition),
+        partition = dialect.text(&record.lane.partition),
         ordinal = dialect.quote("ordinal"),
         last = record.ordinal,
         revision = dialect.quote("revision"),
@@ -438,7 +451,10 @@ fn count_letters<S: Select>(
         }
         let is_late = reason == tidemill_kernel::event::Reason::Late.name();
         *(if is_late { &mut totals.late } else { &mut totals.rejected }) += count;
-        totals.letters_by_reason.push((reason.clone(), *count));
+        match totals.letters_by_reason.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, known)) => *known += count,
+            None => totals.letters_by_reason.push((reason.clone(), *count)),
+        }
     }
     Ok(())
 }

@@ -266,9 +266,11 @@ fn memory(config: &Config, load: &Load) -> Vec<String> {
             load.origin
         ),
         format!(
-            "At most {} of a lane are read ahead, and {} commits wait for the store.",
+            "At most {} of a lane are read ahead, and {} commits wait for the store. At {} \
+             (limits.memory_max) by its own books, all lanes together, the source has to wait.",
             size(config.limits.queue_bytes_max as u64),
-            config.limits.commits_in_flight_max
+            config.limits.commits_in_flight_max,
+            size(config.limits.memory_max as u64)
         ),
     ]
 }

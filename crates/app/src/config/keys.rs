@@ -335,6 +335,12 @@ const LIMITS: &[Key] = &[
         "closed windows of a lane that may wait for others; with routing any",
     ),
     key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
+    key(
+        "memory_max",
+        Size(32 * MIB, 4_096 * GIB),
+        Is("2GiB"),
+        "bytes that wait, are in open windows or on their way to the store; then the source waits",
+    ),
     key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take"),
     key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat"),
     key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat"),

@@ -199,6 +199,7 @@ impl Config {
             },
             drain_timeout: self.limits.drain_timeout,
             log_windows: self.pipeline.log_windows,
+            memory_bytes_max: self.limits.memory_max as u64,
             routed_devices_max: self.limits.routed_devices_max,
         }
     }
@@ -361,6 +362,7 @@ fn read_limits(section: &Section<'_>) -> Limits {
         routed_devices_max: section.int("routed_devices_max"),
         held_windows_max: section.int("held_windows_max"),
         queue_bytes_max: section.size("queue_bytes_max"),
+        memory_max: section.size("memory_max"),
         drain_timeout: section.duration("drain_timeout"),
         retry_pause_min: section.duration("retry_pause_min"),
         retry_pause_max: section.duration("retry_pause_max"),

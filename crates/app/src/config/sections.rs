@@ -302,6 +302,9 @@ pub struct Limits {
     pub held_windows_max: usize,
     /// The most bytes read but not yet processed; then no more is asked of the source.
     pub queue_bytes_max: usize,
+    /// The most bytes that wait, are in open windows or on their way to the store, all lanes
+    /// together; then no more is asked of the source.
+    pub memory_max: usize,
     /// How long an orderly end waits for the store.
     pub drain_timeout: Duration,
     /// The first pause before a repeat; each further one is twice as long.

@@ -2,6 +2,7 @@
 //! store, and the proof that the store holds exactly what it should.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -36,6 +37,7 @@ pub(crate) struct Job<'t> {
     /// Lines of the configuration: what tests set beside the usual.
     pub(crate) pipeline_lines: String,
     pub(crate) limits_lines: String,
+    pub(crate) window_lines: String,
     /// How much of a partition may be read ahead.
     pub(crate) queue_bytes_max: &'static str,
     /// Options of `tidemill run`.
@@ -53,6 +55,7 @@ impl Job<'_> {
             store,
             pipeline_lines: "commit_interval = \"1s\"\n".to_owned(),
             limits_lines: String::new(),
+            window_lines: String::new(),
             queue_bytes_max: "4MiB",
             run_options: Vec::new(),
             database: String::new(),
@@ -110,6 +113,7 @@ impl Job<'_> {
         };
         let (broker, topic, name) = (&services::broker().url, &self.topic.name, &self.name);
         let (pipeline, limits) = (&self.pipeline_lines, &self.limits_lines);
+        let window = &self.window_lines;
         let queue = self.queue_bytes_max;
         let text = format!(
             r#"[pipeline]
@@ -124,6 +128,8 @@ consumer_name = "{replica}"
 [schema]
 preset = "sensor"
 
+[window]
+{window}
 {sink}
 
 [http]
@@ -152,7 +158,7 @@ queue_bytes_max = "{queue}"
         };
         let config = self.config(replica, job_url);
         let number = self.logs().len();
-        let log = self.directory.path().join(format!("{number:02}-{replica}.log"));
+        let log = self.directory.path().join(format!("{number:03}-{replica}.log"));
         let options = self.run_options.iter().map(Path::new);
         let arguments: Vec<&Path> =
             [Path::new("run"), &config].into_iter().chain(options).collect();
@@ -202,6 +208,32 @@ queue_bytes_max = "{queue}"
         }
     }
 
+    /// The newest row's time of each partition, in seconds; only for ClickHouse.
+    pub(crate) fn newest_rows(&self) -> BTreeMap<String, u64> {
+        let table = self.table();
+        self.by_partition(&format!(
+            "SELECT source_partition, toUInt32(max(time)) FROM {table}_rows \
+             GROUP BY source_partition"
+        ))
+    }
+
+    /// How many messages of each partition are committed; only for ClickHouse.
+    pub(crate) fn ordinals(&self) -> BTreeMap<String, u64> {
+        let table = self.table();
+        self.by_partition(&format!(
+            "SELECT partition, max(ordinal) FROM {table}_commits GROUP BY partition"
+        ))
+    }
+
+    fn by_partition(&self, query: &str) -> BTreeMap<String, u64> {
+        let Store::ClickHouse { url, .. } = &self.store else {
+            panic!("only ClickHouse is asked");
+        };
+        let answer = services::ask(url, query).unwrap_or_default();
+        let cells = answer.lines().filter_map(|line| line.split_once('\t'));
+        cells.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    }
+
     /// Waits until more is committed, but not all; returns how much.
     pub(crate) fn until_under_way(&self, run: &mut Run) -> u64 {
         let before = self.processed();
@@ -235,13 +267,30 @@ queue_bytes_max = "{queue}"
 
     /// Runs the oracle's comparison; returns whether all is equal, and what it printed.
     pub(crate) fn compare(&self) -> (bool, String) {
+        self.compare_with(&[])
+    }
+
+    /// The same with further options of the oracle.
+    pub(crate) fn compare_with(&self, options: &[&str]) -> (bool, String) {
         let mut command = topic::oracle("compare");
-        command.arg("--expected").arg(self.topic.expected());
+        command.arg("--expected").arg(self.topic.expected()).args(options);
         command.args(["--pipeline", "sensors", "--table", &self.table()]);
         match &self.store {
             Store::Embedded => command.arg("--sqlite").arg(self.path()),
             Store::ClickHouse { url, .. } => command.args(["--clickhouse", url]),
         };
+        topic::run(command)
+    }
+
+    /// Holds rows and dead letters of two ClickHouse jobs against each other; returns whether
+    /// they are the same but for the revisions, and what the oracle printed.
+    pub(crate) fn same_as(&self, other: &Job<'_>) -> (bool, String) {
+        let Store::ClickHouse { url, .. } = &self.store else {
+            panic!("only ClickHouse is asked");
+        };
+        let mut command = topic::oracle("same");
+        command.args(["--pipeline", "sensors", "--clickhouse", url]);
+        command.args(["--table", &self.table(), "--other", &other.table()]);
         topic::run(command)
     }
 
@@ -253,7 +302,7 @@ queue_bytes_max = "{queue}"
         eprint!("{}: {said}", self.name);
         let (status, said) = self.verify();
         assert_eq!(status, Some(0), "{}: {said}", self.name);
-        assert_eq!(said.matches("proved").count(), topic::PARTITIONS as usize, "{said}");
+        assert_eq!(said.matches("proved").count(), self.topic.partitions as usize, "{said}");
     }
 }
 

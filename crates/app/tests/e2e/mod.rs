@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod job;
+pub(crate) mod place;
 pub(crate) mod proxy;
+pub(crate) mod replicas;
 pub(crate) mod services;
 pub(crate) mod topic;
 
@@ -48,6 +50,11 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) struct Random(u64);
 
 impl Random {
+    /// Returns a generator for that seed.
+    pub(crate) fn with(seed: u64) -> Random {
+        Random(seed)
+    }
+
     /// The seed is `TIDEMILL_E2E_SEED`, or one that is the same in every run.
     pub(crate) fn new() -> Random {
         let seed = std::env::var("TIDEMILL_E2E_SEED").ok().and_then(|seed| seed.parse().ok());

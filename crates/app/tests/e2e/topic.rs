@@ -20,15 +20,19 @@ use super::{
     services::{admin_put, broker},
 };
 
-/// How many partitions each topic has.
+/// How many partitions a topic has whose maker says nothing else.
 pub(crate) const PARTITIONS: u32 = 4;
+/// The window of a job whose maker says nothing else.
+const WINDOW_MS: u64 = 60_000;
 
 /// A topic whose content is known.
 pub(crate) struct Topic {
     /// Its full name.
     pub(crate) name: String,
-    /// How many messages it holds.
+    /// How many messages it holds when it is closed.
     pub(crate) messages: u64,
+    /// How many partitions it has.
+    pub(crate) partitions: u32,
     directory: TempDir,
 }
 
@@ -45,30 +49,49 @@ pub(crate) struct Content {
 impl Topic {
     /// Makes a topic and has the oracle compute what is expected of it.
     pub(crate) fn new(name: &str, content: &Content) -> Topic {
-        let name = format!("{name}-{}", std::process::id());
-        let path = format!("persistent/public/default/{name}");
-        admin_put(&format!("{path}/partitions"), &PARTITIONS.to_string());
-        // Holds the messages back from deletion while one job after the other reads them.
-        admin_put(&format!("{path}/subscription/keep"), "");
-        let topic = Topic {
-            name: format!("persistent://public/default/{name}"),
-            messages: content.messages + u64::from(PARTITIONS),
-            directory: tempfile::tempdir().expect("a temporary folder"),
-        };
+        let topic = Topic::empty(name, PARTITIONS, content);
         let start_ms = now_ms() - 200_000;
         topic.generate(content, start_ms);
-        // Ends all but the last window, and stays within what the skew guard allows.
-        let end_ms = start_ms + (content.messages * 1000 / content.rate) as i64;
-        runtime().block_on(async {
-            topic.send_closing(end_ms + 70_000).await;
-            let mut dumped = 0;
-            for partition in 0..PARTITIONS {
-                dumped += topic.dump(partition).await;
-            }
-            assert_eq!(dumped, topic.messages, "confirmed and read back");
-        });
-        topic.expect();
+        topic.close(content, start_ms);
+        topic.expect(WINDOW_MS, u64::MAX);
         topic
+    }
+
+    /// Makes a topic that holds nothing yet and will hold that.
+    pub(crate) fn empty(name: &str, partitions: u32, content: &Content) -> Topic {
+        let name = format!("{name}-{}", std::process::id());
+        let path = format!("persistent/public/default/{name}");
+        admin_put(&format!("{path}/partitions"), &partitions.to_string());
+        // Holds the messages back from deletion while one job after the other reads them.
+        admin_put(&format!("{path}/subscription/keep"), "");
+        Topic {
+            name: format!("persistent://public/default/{name}"),
+            messages: content.messages + u64::from(partitions),
+            partitions,
+            directory: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Ends all but the last window of what was generated from that time on; the last one stays
+    /// within what the skew guard allows.
+    pub(crate) fn close(&self, content: &Content, start_ms: i64) {
+        let end_ms = start_ms + (content.messages * 1000 / content.rate) as i64;
+        runtime().block_on(self.send_closing(end_ms + 70_000));
+    }
+
+    /// Has the oracle compute what is expected of all partitions, or of the first ones that hold
+    /// `messages_max` together (of one at least).
+    pub(crate) fn expect(&self, window_ms: u64, messages_max: u64) {
+        let mut dumped = 0;
+        for partition in 0..self.partitions {
+            if dumped > 0 && dumped + dumped / u64::from(partition) > messages_max {
+                eprintln!("{}: the oracle looks at {partition} partitions", self.name);
+                return self.ask_oracle(window_ms);
+            }
+            dumped += runtime().block_on(self.dump(partition));
+        }
+        assert_eq!(dumped, self.messages, "confirmed and read back");
+        self.ask_oracle(window_ms);
     }
 
     /// The file with what the oracle expects.
@@ -77,6 +100,16 @@ impl Topic {
     }
 
     fn generate(&self, content: &Content, start_ms: i64) {
+        self.generate_with(content, start_ms, &[]);
+    }
+
+    /// Generates with further options; returns what the generator said.
+    pub(crate) fn generate_with(
+        &self,
+        content: &Content,
+        start_ms: i64,
+        options: &[&str],
+    ) -> String {
         let [late, malformed, future] = content.ratios.map(|ratio| ratio.to_string());
         let output = Command::new(TIDEMILL)
             .args(["generate", "--pulsar", &broker().url, "--topic", &self.name])
@@ -84,6 +117,7 @@ impl Topic {
             .args(["--rate", &content.rate.to_string(), "--start-ms", &start_ms.to_string()])
             .args(["--late-ratio", &late, "--malformed-ratio", &malformed])
             .args(["--future-ratio", &future])
+            .args(options)
             .output()
             .expect("tidemill can be run");
         let said = String::from_utf8_lossy(&output.stdout);
@@ -91,6 +125,7 @@ impl Topic {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "generate: {said}{errors}");
         assert!(said.contains(&format!("confirmed {} messages, 0", content.messages)), "{said}");
+        said.into_owned()
     }
 
     /// Sends a later message to every partition, so that the windows before it close.
@@ -98,15 +133,16 @@ impl Topic {
         let config = PartitionedConfig::new(&self.name);
         let client = client();
         let mut producer = PartitionedProducer::new(&client, config).await.expect("producer");
-        for partition in 0..PARTITIONS {
+        for partition in 0..self.partitions {
             let mut names = (0..).map(|number| format!("closer_{number}"));
-            let name = names.find(|name| partition_of(name.as_bytes(), PARTITIONS) == partition);
+            let name =
+                names.find(|name| partition_of(name.as_bytes(), self.partitions) == partition);
             let name = name.expect("some key goes to every partition");
             let payload = format!(r#"{{"device_id":"{name}","time":{time_ms}}}"#);
             producer.send(OutgoingMessage::new(Some(name), payload)).await.expect("sent");
         }
         producer.flush().await.expect("confirmed");
-        assert_eq!(producer.confirmed_count(), u64::from(PARTITIONS));
+        assert_eq!(producer.confirmed_count(), u64::from(self.partitions));
     }
 
     /// Writes a partition's log into a file, in the form that the oracle reads.
@@ -154,7 +190,7 @@ impl Topic {
         self.directory.path().join("logs")
     }
 
-    fn expect(&self) {
+    fn ask_oracle(&self, window_ms: u64) {
         let preset = root().join("config/presets/sensor.toml");
         let logs = self.logs();
         let arguments: [(&str, &Path); 3] =
@@ -163,6 +199,7 @@ impl Topic {
         for (option, path) in arguments {
             command.arg(option).arg(path);
         }
+        command.args(["--window-ms", &window_ms.to_string()]);
         let (ended_well, said) = run(command);
         eprint!("{said}");
         assert!(ended_well, "the oracle: {said}");
@@ -193,7 +230,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn now_ms() -> i64 {
+/// The time, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_millis()).expect("before the year 292 million")
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{Action, Junction, merge::Merged};
 use crate::{
     lane,
-    ledger::Ledger,
     port::Commit,
     record::{CommitId, CommitRecord},
 };
@@ -58,17 +57,6 @@ impl Junction {
     fn sum(&self, id: CommitId) -> CommitRecord {
         let parts = self.strands.values().filter_map(|strand| strand.part.as_ref());
         let lanes: Vec<CommitRecord> = parts.chain(&self.retired).cloned().collect();
-        let mut ledger = Ledger::default();
-        for Ledger { messages, aggregated, open, late, rejected, lost } in
-            lanes.iter().map(|lane| lane.ledger)
-        {
-            ledger.messages += messages;
-            ledger.aggregated += aggregated;
-            ledger.open += open;
-            ledger.late += late;
-            ledger.rejected += rejected;
-            ledger.lost += lost;
-        }
         let config = &self.config.lane;
         let highest = lanes.iter().map(|lane| lane.highest_event_time_ms).max();
         CommitRecord {
@@ -84,7 +72,7 @@ impl Junction {
             birth_generation: lanes.first().map_or(0, |lane| lane.birth_generation),
             processed: None,
             resume: None,
-            ledger,
+            ledger: lanes.iter().map(|lane| lane.ledger).sum(),
             closings: Vec::new(),
             lanes,
             turn: self.turn,

@@ -67,10 +67,12 @@ pub(super) async fn discover(
                     control.lock().insert(name.clone(), orders);
                     let (name, events) = (name.clone(), events.clone());
                     let (client, config, topic) = (client.clone(), config.clone(), topic.clone());
+                    let share = control.queue.clone();
                     tokio::spawn(async move {
                         if gate.opened().await {
+                            let held = (share, gate);
                             PartitionTask::new(
-                                &client, &config, name, &topic, events, receiver, gate,
+                                &client, &config, name, &topic, events, receiver, held,
                             )
                             .run()
                             .await;

@@ -1,15 +1,50 @@
 //! How many permits to grant: enough that the partition never waits, few enough that what is on
 //! its way or waiting stays below a number of messages and about a number of bytes.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 /// Permits granted before the size of messages is known. The broker takes a permit for an entry
 /// until it has seen how many messages entries hold: 1,000 would bring up to 100 whole entries.
 const FIRST_PERMITS: u32 = 1;
 
+/// How many bytes each partition may have on its way or waiting: less, the more partitions this
+/// process has.
+#[derive(Debug)]
+pub(super) struct QueueShare {
+    partition_bytes_max: u64,
+    total_bytes_max: u64,
+    partition_count: AtomicU64,
+}
+
+impl QueueShare {
+    pub(super) fn new(partition_bytes_max: u64, total_bytes_max: u64) -> QueueShare {
+        QueueShare { partition_bytes_max, total_bytes_max, partition_count: AtomicU64::new(0) }
+    }
+
+    /// Notes that this process got a partition.
+    pub(super) fn join(&self) {
+        self.partition_count.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that this process lost a partition.
+    pub(super) fn leave(&self) {
+        self.partition_count.fetch_sub(1, Relaxed);
+    }
+
+    fn bytes_max(&self) -> u64 {
+        let count = self.partition_count.load(Relaxed).max(1);
+        self.partition_bytes_max.min(self.total_bytes_max / count)
+    }
+}
+
 /// The account of one subscription's permits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Flow {
     messages_max: u32,
-    bytes_max: u64,
+    share: Arc<QueueShare>,
     /// Granted and not used, as the broker counts: it sends whole entries and many at once, so
     /// they may take more than there was, and what they took too much the next grants make up.
     granted: i64,
@@ -20,14 +55,8 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(messages_max: u32, bytes_max: u64) -> Flow {
-        Flow {
-            messages_max: messages_max.max(1),
-            bytes_max,
-            granted: 0,
-            waiting: 0,
-            message_bytes: 0,
-        }
+    pub(super) fn new(messages_max: u32, share: Arc<QueueShare>) -> Flow {
+        Flow { messages_max: messages_max.max(1), share, granted: 0, waiting: 0, message_bytes: 0 }
     }
 
     /// A new subscription: nothing is granted, nothing on its way.
@@ -52,7 +81,7 @@ impl Flow {
         let target = if self.message_bytes == 0 {
             FIRST_PERMITS.min(self.messages_max)
         } else {
-            let by_bytes = self.bytes_max / self.message_bytes.max(1);
+            let by_bytes = self.share.bytes_max() / self.message_bytes.max(1);
             u32::try_from(by_bytes).unwrap_or(u32::MAX).clamp(1, self.messages_max)
         };
         let missing = i64::from(target) - self.granted - i64::from(self.waiting);
@@ -70,9 +99,30 @@ impl Flow {
 mod tests {
     use super::*;
 
+    fn share(bytes: u64) -> Arc<QueueShare> {
+        Arc::new(QueueShare::new(bytes, u64::MAX))
+    }
+
+    #[test]
+    fn partitions_share_what_all_may_have() {
+        let share = Arc::new(QueueShare::new(1_000, 4_000));
+        let grant = || {
+            let mut flow = Flow::new(u32::MAX, share.clone());
+            flow.grant();
+            flow.delivered(1, 10);
+            flow.processed(1);
+            flow.grant()
+        };
+        assert_eq!(grant(), 100);
+        (0..8).for_each(|_| share.join());
+        assert_eq!(grant(), 50);
+        (0..7).for_each(|_| share.leave());
+        assert_eq!(grant(), 100);
+    }
+
     #[test]
     fn what_is_on_its_way_stays_within_bytes_and_messages() {
-        let mut flow = Flow::new(10_000, 1 << 20);
+        let mut flow = Flow::new(10_000, share(1 << 20));
         assert_eq!(flow.grant(), 1);
         assert_eq!(flow.grant(), 0);
         flow.delivered(1_000, 1_000 * 1_024);
@@ -82,7 +132,7 @@ mod tests {
         assert_eq!(flow.grant(), 0);
         flow.processed(1_000);
         assert_eq!(flow.grant(), 1_000);
-        let mut small = Flow::new(5_000, 1 << 30);
+        let mut small = Flow::new(5_000, share(1 << 30));
         small.grant();
         small.delivered(1_000, 10_000);
         assert_eq!(small.grant(), 4_999);
@@ -90,7 +140,7 @@ mod tests {
 
     #[test]
     fn broker_that_sends_whole_entries_never_runs_dry() {
-        let mut flow = Flow::new(1_000, 1 << 30);
+        let mut flow = Flow::new(1_000, share(1 << 30));
         let mut at_broker = i64::from(flow.grant());
         for _ in 0..1_000 {
             assert!(at_broker > 0, "the broker waits for permits and nobody grants any");
@@ -107,7 +157,7 @@ mod tests {
 
     #[test]
     fn one_message_larger_than_the_bound_still_flows() {
-        let mut flow = Flow::new(10, 100);
+        let mut flow = Flow::new(10, share(100));
         flow.grant();
         flow.delivered(1, 1_000_000);
         flow.reset();

@@ -32,6 +32,7 @@ use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 use discover::discover;
 pub use discover::topic_names;
 pub use envelope::Envelope;
+use flow::QueueShare;
 use partition::Order;
 pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
@@ -71,6 +72,9 @@ pub struct PulsarConfig {
     pub queue_messages_max: u32,
     /// About the most bytes of a partition on their way or waiting.
     pub queue_bytes_max: u64,
+    /// About the most bytes of all partitions that this process has, on their way or waiting; each
+    /// has its share, and one entry in any case.
+    pub queue_bytes_total_max: u64,
     /// The most bytes of one decompressed entry; a larger one is rejected.
     pub entry_bytes_max: usize,
 }
@@ -89,6 +93,7 @@ impl PulsarConfig {
             discovery_interval: Duration::from_secs(30),
             queue_messages_max: 50_000,
             queue_bytes_max: 16 << 20,
+            queue_bytes_total_max: 1 << 30,
             entry_bytes_max: EntryLimits::default().entry_bytes_max,
         }
     }
@@ -104,6 +109,8 @@ pub struct PulsarSource {
 
 struct Control {
     orders: Mutex<BTreeMap<Arc<str>, UnboundedSender<Order>>>,
+    /// What all partitions of this process share.
+    queue: Arc<QueueShare>,
 }
 
 /// Connects to the topics and subscribes to all their partitions, in the background: a broker that
@@ -123,7 +130,8 @@ pub fn open(config: PulsarConfig) -> Result<PulsarSource, String> {
         Client::new(config.client.clone()).map_err(|error| format!("source.pulsar.url: {error}"))?
     };
     let (sender, events) = channel();
-    let control = Arc::new(Control { orders: Mutex::new(BTreeMap::new()) });
+    let queue = QueueShare::new(config.queue_bytes_max, config.queue_bytes_total_max);
+    let control = Arc::new(Control { orders: Mutex::default(), queue: Arc::new(queue) });
     runtime.spawn(discover(client, config, sender, control.clone()));
     Ok(PulsarSource { events, control, _runtime: runtime })
 }

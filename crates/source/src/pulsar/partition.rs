@@ -15,7 +15,12 @@ use tidemill_pulsar::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::{PulsarConfig, Start, convert, envelope, flow::Flow, gate::Gate, probe};
+use super::{
+    PulsarConfig, Start, convert, envelope,
+    flow::{Flow, QueueShare},
+    gate::Gate,
+    probe,
+};
 
 /// How often going back is tried on one subscription, and the pause between.
 const SEEK_ATTEMPTS_MAX: u32 = 20;
@@ -42,6 +47,7 @@ pub(super) struct PartitionTask {
     events: Sender<SourceEvent>,
     orders: UnboundedReceiver<Order>,
     flow: Flow,
+    share: Arc<QueueShare>,
     /// Whether the engine was told that it owns the partition.
     assigned: bool,
     /// Whether the engine said where to read from since it was told so.
@@ -69,7 +75,7 @@ impl PartitionTask {
         topic: &str,
         events: Sender<SourceEvent>,
         orders: UnboundedReceiver<Order>,
-        gate: Gate,
+        (share, gate): (Arc<QueueShare>, Gate),
     ) -> PartitionTask {
         let consumer = ConsumerConfig {
             consumer_name: config.consumer_name.clone(),
@@ -99,7 +105,8 @@ impl PartitionTask {
             consumer,
             events,
             orders,
-            flow: Flow::new(config.queue_messages_max, config.queue_bytes_max),
+            flow: Flow::new(config.queue_messages_max, share.clone()),
+            share,
             assigned: false,
             reading: false,
             seeking: false,
@@ -170,7 +177,9 @@ impl PartitionTask {
             ConsumerEvent::Disconnected { reason } => {
                 if self.seeking {
                     info!(partition = %self.name, "went back");
-                    self.assigned = false;
+                    if std::mem::take(&mut self.assigned) {
+                        self.share.leave();
+                    }
                     self.reading = false;
                 } else {
                     warn!(partition = %self.name, %reason, "disconnected");
@@ -252,7 +261,9 @@ impl PartitionTask {
 
     fn assign(&mut self) -> bool {
         self.seeking = false;
-        self.assigned = true;
+        if !std::mem::replace(&mut self.assigned, true) {
+            self.share.join();
+        }
         self.reading = false;
         self.send(SourceEvent::Assigned(self.name.clone()))
     }
@@ -264,7 +275,10 @@ impl PartitionTask {
         self.consumer = self.client.subscribe(self.config.clone());
         self.handle = self.consumer.handle();
         self.flow.reset();
-        (self.assigned, self.reading, self.seeking) = (false, false, false);
+        if std::mem::take(&mut self.assigned) {
+            self.share.leave();
+        }
+        (self.reading, self.seeking) = (false, false);
         (self.last, self.suspect, self.acknowledge) = (None, None, None);
     }
 
@@ -284,6 +298,7 @@ impl PartitionTask {
         self.reading = false;
         self.acknowledge = None;
         if std::mem::take(&mut self.assigned) {
+            self.share.leave();
             return self.send(SourceEvent::Revoked(self.name.clone()));
         }
         true

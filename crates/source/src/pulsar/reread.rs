@@ -4,7 +4,7 @@
 //! It moves no cursor, acknowledges nothing and has no part in any subscription. Entries become
 //! what the job's own source makes of them. Whoever reads decides where it ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidemill_engine::port::Entry;
 use tidemill_kernel::event::Position;
@@ -13,7 +13,10 @@ use tidemill_pulsar::{
 };
 use tokio::runtime::Runtime;
 
-use super::{PulsarConfig, convert, envelope, flow::Flow};
+use super::{
+    PulsarConfig, convert, envelope,
+    flow::{Flow, QueueShare},
+};
 
 /// How long the broker may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -59,11 +62,12 @@ impl LogReader {
             // Looking must not make what is not there.
             client.subscribe(ConsumerConfig { limits, create_topic: false, ..reader })
         };
+        let share = QueueShare::new(config.queue_bytes_max, u64::MAX);
         Ok(LogReader {
             consumer,
             envelope: envelope::Writer::new(&config.envelope, topic),
             entry_bytes_max: config.entry_bytes_max,
-            flow: Flow::new(config.queue_messages_max, config.queue_bytes_max),
+            flow: Flow::new(config.queue_messages_max, Arc::new(share)),
             last: None,
             runtime,
         })

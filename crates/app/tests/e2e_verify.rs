@@ -323,6 +323,36 @@ fn replay_names_rows_that_differ_are_missing_or_too_many_and_changes_nothing() {
 }
 
 #[test]
+fn logs_of_merged_lanes_are_counted_and_their_rows_are_not_computed_again() {
+    let place = Place::new();
+    let messages = fs::read_to_string(place.path("messages.ndjson")).expect("the messages");
+    let every_other = |first: usize| {
+        let lines = messages.lines().skip(first).step_by(2);
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let paths = [place.path("a.ndjson"), place.path("b.ndjson")];
+    fs::write(&paths[0], every_other(0)).expect("written");
+    fs::write(&paths[1], every_other(1)).expect("written");
+    let source = format!("[source.file]\npaths = {paths:?}\npartitions = \"per_file\"");
+    let config = place.config(&format!("routing = \"any\"\n{source}"));
+    assert_eq!(tidemill("run", &config, &[]).0, Some(0));
+    let (status, said) = tidemill("verify", &config, &[]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("30000  proved\n"), "{said}");
+    for (command, options) in [("verify", &["--sample", "5"][..]), ("replay", &["--diff"])] {
+        let (status, said) = tidemill(command, &config, options);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("rows of merged lanes (routing = \"any\") are not"), "{said}");
+    }
+    // Two lines of a lane have become one.
+    let joined = every_other(0).replacen('\n', " ", 1);
+    fs::write(&paths[0], joined).expect("written");
+    let (status, said) = tidemill("verify", &config, &[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the broker holds 29999 messages up to the processed"), "{said}");
+}
+
+#[test]
 fn rows_of_a_broker_are_computed_again_and_what_was_forged_is_named() {
     let _alone = alone();
     let content = Content { messages: 40_000, rate: 200, ratios: [0.002; 3] };

@@ -274,6 +274,85 @@ fn rows_of_an_input_that_ended_and_went_on_are_those_of_their_revision() {
 }
 
 #[test]
+fn replay_names_rows_that_differ_are_missing_or_too_many_and_changes_nothing() {
+    let place = Place::new();
+    let config = place.run();
+    let stored = fs::read(place.path("rows.db")).expect("the store");
+    for _ in 0..2 {
+        let (status, said) = tidemill("replay", &config, &["--diff"]);
+        assert_eq!(status, Some(0), "{said}");
+        let expected = "rows of pipeline \"proof\": 110 as their messages give them, 0 different";
+        assert!(said.contains(expected), "{said}");
+    }
+    assert!(fs::read(place.path("rows.db")).expect("the store") == stored, "nothing is written");
+    let span = ["--from", "2026-01-01T00:02:00Z", "--to", "2026-01-01T00:05:00Z"];
+    let device = ["--diff", "--device", "sensor_003"];
+    let (status, said) = tidemill("replay", &config, &[&device[..], &span].concat());
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains(": 3 as their messages give them"), "{said}");
+
+    // A whole minute is gone, a mean has another bit, a device another name.
+    place.damage("DELETE FROM sensors_rows WHERE time = 1767225600 + 120");
+    let store = rusqlite::Connection::open(place.path("rows.db")).expect("the store's file");
+    for statement in [
+        "UPDATE sensors_rows SET humidity = humidity * 1.0000000000000002 \
+         WHERE device_id = 'sensor_003' AND time = 1767225600 + 180",
+        "UPDATE sensors_rows SET device_id = 'sensor_999' \
+         WHERE device_id = 'sensor_004' AND time = 1767225600 + 240",
+    ] {
+        assert_eq!(store.execute(statement, []).expect(statement), 1);
+    }
+    let (status, said) = tidemill("replay", &config, &["--diff"]);
+    assert_eq!(status, Some(1), "{said}");
+    for line in [
+        "DIFFERENCE: 2026-01-01 00:02:00 sensor_010: is not stored\n",
+        "DIFFERENCE: 2026-01-01 00:03:00 sensor_003: humidity is ",
+        "DIFFERENCE: 2026-01-01 00:04:00 sensor_004: is not stored\n",
+        "DIFFERENCE: 2026-01-01 00:04:00 sensor_999: no message of the log is of this device",
+        ": 98 as their messages give them, 13 different, 0 not checkable\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let (status, said) = tidemill("replay", &config, &[&device[..], &span].concat());
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains(": 1 as their messages give them, 2 different"), "{said}");
+    fs::remove_file(place.path("messages.ndjson")).expect("removed");
+    let (status, said) = tidemill("replay", &config, &["--diff"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("not checked: partition messages.ndjson: file "), "{said}");
+}
+
+#[test]
+fn logs_of_merged_lanes_are_counted_and_their_rows_are_not_computed_again() {
+    let place = Place::new();
+    let messages = fs::read_to_string(place.path("messages.ndjson")).expect("the messages");
+    let every_other = |first: usize| {
+        let lines = messages.lines().skip(first).step_by(2);
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let paths = [place.path("a.ndjson"), place.path("b.ndjson")];
+    fs::write(&paths[0], every_other(0)).expect("written");
+    fs::write(&paths[1], every_other(1)).expect("written");
+    let source = format!("[source.file]\npaths = {paths:?}\npartitions = \"per_file\"");
+    let config = place.config(&format!("routing = \"any\"\n{source}"));
+    assert_eq!(tidemill("run", &config, &[]).0, Some(0));
+    let (status, said) = tidemill("verify", &config, &[]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("30000  proved\n"), "{said}");
+    for (command, options) in [("verify", &["--sample", "5"][..]), ("replay", &["--diff"])] {
+        let (status, said) = tidemill(command, &config, options);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("rows of merged lanes (routing = \"any\") are not"), "{said}");
+    }
+    // Two lines of a lane have become one.
+    let joined = every_other(0).replacen('\n', " ", 1);
+    fs::write(&paths[0], joined).expect("written");
+    let (status, said) = tidemill("verify", &config, &[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the broker holds 29999 messages up to the processed"), "{said}");
+}
+
+#[test]
 fn rows_of_a_broker_are_computed_again_and_what_was_forged_is_named() {
     let _alone = alone();
     let content = Content { messages: 40_000, rate: 200, ratios: [0.002; 3] };
@@ -288,6 +367,10 @@ fn rows_of_a_broker_are_computed_again_and_what_was_forged_is_named() {
     assert!(said.contains("0 different, 0 not checkable"), "{said}");
     assert!(said.contains("entries  in the log  verdict"), "{said}");
     assert_eq!(said.matches("  proved\n").count(), PARTITIONS as usize, "{said}");
+
+    let (status, said) = tidemill("replay", &config, &["--diff"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("0 different, 0 not checkable"), "{said}");
 
     // As if the lane had been born with entries that retention has taken since.
     let store = rusqlite::Connection::open(embedded.path()).expect("the store's file");

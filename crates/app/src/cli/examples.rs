@@ -63,6 +63,15 @@ Examples:
 
 Exit status: 0 proved, 1 a difference, 2 could not check. docs/verify.md says what is compared.";
 
+pub(super) const REPLAY: &str = "\
+Examples:
+  tidemill replay sensors.toml --diff
+  tidemill replay sensors.toml --diff --from 2026-01-01T12:00:00Z --to 2026-01-01T13:00:00Z
+  tidemill replay sensors.toml --diff --device sensor_001
+
+Nothing is written. Exit status: 0 all rows are as their messages give them, 1 a difference, 2
+could not check.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   tidemill completions bash > ~/.local/share/bash-completion/completions/tidemill

@@ -12,6 +12,7 @@ mod generate;
 mod init;
 mod man;
 mod query;
+mod replay;
 mod reset;
 mod run;
 mod verify;
@@ -71,6 +72,9 @@ enum Command {
     /// Prove that every message is accounted for.
     #[command(after_help = examples::VERIFY)]
     Verify(verify::Arguments),
+    /// Make rows again from raw messages and compare them with the stored ones.
+    #[command(after_help = examples::REPLAY)]
+    Replay(replay::Arguments),
     /// Print the completion script of a shell.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::Arguments),
@@ -135,6 +139,7 @@ impl Cli {
             Command::Query(arguments) => query::execute(&arguments),
             Command::Reset(arguments) => reset::execute(&arguments),
             Command::Verify(arguments) => verify::execute(&arguments),
+            Command::Replay(arguments) => replay::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),
             Command::Man(arguments) => man::execute(&arguments),
         };

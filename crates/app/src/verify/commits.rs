@@ -17,7 +17,8 @@ pub fn differences(ring: &CommitRing) -> Vec<String> {
     let there: BTreeSet<u64> = ring.records.iter().map(|record| record.id.number).collect();
     let is_gone = |number: &u64| {
         // Of two commits in one slot the higher revision stays: a late owner's may be ahead.
-        let taken = |other: &u64| *other > newest && (other - number) % ring.slots.max(1) == 0;
+        let taken =
+            |other: &u64| *other > newest && (other - number).is_multiple_of(ring.slots.max(1));
         !there.contains(number) && !there.iter().any(taken)
     };
     let gone: Vec<String> =
@@ -89,15 +90,15 @@ mod tests {
     #[test]
     fn whole_ring_also_of_several_owners_has_no_difference() {
         let whole: Vec<_> = (5..=8).map(|number| record(number, 1, number * 10)).collect();
-        assert_eq!(differences(&ring(4, &whole)), [const { String::new() }; 0]);
-        assert_eq!(differences(&ring(64, &[record(1, 1, 0)])), [const { String::new() }; 0]);
+        assert!(differences(&ring(4, &whole)).is_empty());
+        assert!(differences(&ring(64, &[record(1, 1, 0)])).is_empty());
         // An owner that was late wrote a commit 6 of its own, further than ours.
         let mut late = whole.clone();
         late[1] = record(6, 2, 75);
-        assert_eq!(differences(&ring(4, &late)), [const { String::new() }; 0]);
+        assert!(differences(&ring(4, &late)).is_empty());
         // Or even one of a number that has not come yet, in the slot of commit 5.
         late[0] = record(9, 2, 76);
-        assert_eq!(differences(&ring(4, &late)), [const { String::new() }; 0]);
+        assert!(differences(&ring(4, &late)).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod checklist;
 pub mod commits;
 pub mod log;
 pub mod recompute;
+pub mod replay;
 pub mod report;
 pub mod row;
 pub mod sample;
@@ -310,38 +311,46 @@ fn log_state(config: &Config, record: &CommitRecord, walk: &Walk) -> LogState {
 
 type Read = Option<(Walk, Option<Recomputed>)>;
 
-/// Walks through the log of a lane; `None` if the record covers no message. Where the log begins
-/// late, the first walk tells how many messages are gone, and a second computes the rows.
+/// Reads the log of a lane and computes the wanted rows.
 fn read_log(
     config: &Config,
     record: &CommitRecord,
     targets: Vec<Target>,
     stored_rows: &BTreeMap<i64, u64>,
 ) -> Result<Read, String> {
+    let found = walk_log(config, record, |before| {
+        let wanted = (!targets.is_empty()).then(|| targets.clone());
+        wanted.map(|targets| Recomputation::new(config, record, before, targets, stored_rows))
+    })?;
+    Ok(found.map(|(walk, computed)| (walk, computed.map(|computed| computed.finish(record)))))
+}
+
+/// Walks through the log of a lane with what `make` gives for a log that begins behind so many
+/// messages; `None` if the record covers no message. Where the log begins late, the first walk
+/// tells how many messages are gone, and a second one is made.
+fn walk_log<V: log::Visit>(
+    config: &Config,
+    record: &CommitRecord,
+    make: impl Fn(u64) -> Option<V>,
+) -> Result<Option<(Walk, Option<V>)>, String> {
     let Some(span) = log::span(record) else { return Ok(None) };
     let partition = &record.lane.partition;
-    let compute = |before: u64, targets: Vec<Target>| {
-        Some(Recomputation::new(config, record, before, targets, stored_rows))
-            .filter(|_| !stored_rows.is_empty())
-    };
-    let wants = !targets.is_empty();
-    let mut computed = compute(record.birth_ordinal, targets.clone()).filter(|_| wants);
+    let mut visitor = make(record.birth_ordinal);
     let mut log = log::open(config, partition, *span.start())?;
-    let found = walk(&mut *log, &span, computed.as_mut().map(|to| to as &mut dyn log::Visit))?;
+    let found = walk(&mut *log, &span, visitor.as_mut().map(|to| to as &mut dyn log::Visit))?;
     let before = record.ordinal.checked_sub(found.messages);
-    if let (Some(first), Some(before), true) = (found.began_late_at, before, wants) {
-        let rest = first..=*span.end();
-        let mut again = compute(before, targets);
-        let mut log = log::open(config, partition, first)?;
-        let visitor = again.as_mut().map(|to| to as &mut dyn log::Visit);
-        let second = walk(&mut *log, &rest, visitor)?;
-        if second != (Walk { began_late_at: None, ..found.clone() }) {
-            return Err("the log lost more messages while it was read".to_owned());
-        }
-        computed = again;
+    let Some((first, before)) = found.began_late_at.zip(before).filter(|_| visitor.is_some())
+    else {
+        return Ok(Some((found, visitor)));
+    };
+    let mut visitor = make(before);
+    let mut log = log::open(config, partition, first)?;
+    let to = visitor.as_mut().map(|to| to as &mut dyn log::Visit);
+    let second = walk(&mut *log, &(first..=*span.end()), to)?;
+    if second != (Walk { began_late_at: None, ..found.clone() }) {
+        return Err("the log lost more messages while it was read".to_owned());
     }
-    let recomputed = computed.map(|computed| computed.finish(record));
-    Ok(Some((found, recomputed)))
+    Ok(Some((found, visitor)))
 }
 
 /// Returns what the ledger is to be held against, or a note where the log begins late.

@@ -14,7 +14,7 @@ use tidemill_engine::{
     record::{CommitRecord, ORDINAL_MAX},
 };
 use tidemill_kernel::{
-    effect::Effects,
+    effect::{ClosedWindow, Effects},
     event::EventBlock,
     ledger::Ledger,
     rollup::{Progress, Rollup},
@@ -29,7 +29,7 @@ use super::{
 use crate::config::Config;
 
 /// Messages decoded and folded together.
-const BLOCK_MESSAGES: usize = 256;
+pub(super) const BLOCK_MESSAGES: usize = 256;
 /// Windows with too many or too few rows whose keys are kept.
 const NAMED_WINDOWS_MAX: usize = 3;
 
@@ -72,14 +72,64 @@ pub struct RowCount {
     pub keys: BTreeSet<Vec<String>>,
 }
 
-/// A lane's log on its way through the roll-up.
-pub struct Recomputation {
-    columns: Vec<Column>,
-    key_indexes: Vec<usize>,
+/// The product's decoder and roll-up, without anything that is written.
+pub(super) struct Fold {
     decoder: JsonDecoder,
     block: EventBlock,
     rollup: Rollup,
     effects: Effects,
+}
+
+impl Fold {
+    /// Begins a lane whose log begins behind `before` messages.
+    pub(super) fn new(config: &Config, record: &CommitRecord, before: u64) -> Fold {
+        let mut rollup = config.rollup(&record.lane.partition, 0);
+        rollup.generation = record.generation;
+        let progress = Progress {
+            ordinal: before,
+            ledger: Ledger { messages: before, lost: before, ..Ledger::default() },
+            ..Progress::BIRTH
+        };
+        Fold {
+            decoder: JsonDecoder::new(config.schema.clone(), config.limits.decode),
+            block: EventBlock::new(&config.schema),
+            rollup: Rollup::new(rollup, &progress),
+            effects: Effects::default(),
+        }
+    }
+
+    /// Folds a few messages of an entry.
+    pub(super) fn step(&mut self, entry: &Entry, messages: &[RawMessage]) -> Result<(), String> {
+        self.block.clear();
+        self.decoder.decode_all(&entry.buffer, messages, &mut self.block);
+        let stepped = self.rollup.step(&self.block, &mut self.effects);
+        self.effects.letters.clear();
+        stepped.map_err(|error| error.to_string())
+    }
+
+    /// Closes all windows if the record calls one closed that is not: its input had an end.
+    pub(super) fn finish(&mut self, record: &CommitRecord) {
+        if record.closed_until_ms > self.rollup.progress().closed_until_ms {
+            self.rollup.finish(&mut self.effects).expect("nothing is read again");
+        }
+    }
+
+    /// Takes the windows that have closed, and their rows.
+    pub(super) fn take_closed(&mut self) -> (Vec<ClosedWindow>, Vec<RowBlock>) {
+        (std::mem::take(&mut self.effects.closed), std::mem::take(&mut self.effects.rows))
+    }
+
+    /// Returns where the messages went.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.rollup.progress().ledger
+    }
+}
+
+/// A lane's log on its way through the roll-up.
+pub struct Recomputation {
+    columns: Vec<Column>,
+    key_indexes: Vec<usize>,
+    fold: Fold,
     targets: Vec<Target>,
     wanted: BTreeMap<i64, WantedWindow>,
     /// Ordinals at which rows were emitted, the next one last.
@@ -97,13 +147,6 @@ impl Recomputation {
         targets: Vec<Target>,
         stored_rows: &BTreeMap<i64, u64>,
     ) -> Recomputation {
-        let mut rollup = config.rollup(&record.lane.partition, 0);
-        rollup.generation = record.generation;
-        let progress = Progress {
-            ordinal: before,
-            ledger: Ledger { messages: before, lost: before, ..Ledger::default() },
-            ..Progress::BIRTH
-        };
         let columns = config.schema.columns().to_vec();
         let mut wanted: BTreeMap<i64, WantedWindow> = BTreeMap::new();
         for (at, target) in targets.iter().enumerate() {
@@ -115,10 +158,7 @@ impl Recomputation {
             targets.iter().map(|target| target.revision & ORDINAL_MAX).collect();
         Recomputation {
             key_indexes: key_indexes(config),
-            decoder: JsonDecoder::new(config.schema.clone(), config.limits.decode),
-            block: EventBlock::new(&config.schema),
-            rollup: Rollup::new(rollup, &progress),
-            effects: Effects::default(),
+            fold: Fold::new(config, record, before),
             targets,
             wanted,
             stops: stops.into_iter().rev().filter(|stop| *stop > before).collect(),
@@ -129,9 +169,7 @@ impl Recomputation {
 
     /// Takes what the closing of windows gave.
     fn collect(&mut self) {
-        let closed = std::mem::take(&mut self.effects.closed);
-        let rows = std::mem::take(&mut self.effects.rows);
-        self.effects.letters.clear();
+        let (closed, rows) = self.fold.take_closed();
         for (at, window) in closed.iter().enumerate() {
             let Some(wanted) = self.wanted.get(&window.end_ms) else { continue };
             let end = closed.get(at + 1).map_or(rows.len(), |next| next.first_piece);
@@ -169,7 +207,7 @@ impl Recomputation {
             return;
         }
         let mut emitted = Effects::default();
-        self.rollup.clone().emit_open(&mut emitted);
+        self.fold.rollup.clone().emit_open(&mut emitted);
         each_row(&emitted.rows, &self.columns, |cells| {
             let Some(Cell::UInt(end_s)) = cells.first() else { return };
             let Some(wanted) = self.wanted.get(&(*end_s as i64 * 1000)) else { return };
@@ -182,11 +220,9 @@ impl Recomputation {
 
     /// Ends the walk. Windows are closed that the record calls closed: its input had an end.
     pub fn finish(mut self, record: &CommitRecord) -> Recomputed {
-        if record.closed_until_ms > self.rollup.progress().closed_until_ms {
-            self.rollup.finish(&mut self.effects).expect("nothing is read again");
-            self.collect();
-        }
-        let ledger = self.rollup.progress().ledger;
+        self.fold.finish(record);
+        self.collect();
+        let ledger = self.fold.ledger();
         Recomputed { targets: self.targets, row_counts: self.row_counts, ledger }
     }
 }
@@ -195,18 +231,15 @@ impl Visit for Recomputation {
     fn visit(&mut self, entry: &Entry, messages: &[RawMessage]) -> Result<(), String> {
         let mut rest = messages;
         while !rest.is_empty() {
-            let ordinal = self.rollup.progress().ordinal;
+            let ordinal = self.fold.rollup.progress().ordinal;
             let until_stop = self.stops.last().map_or(u64::MAX, |stop| stop - ordinal);
             let count = usize::try_from(until_stop).unwrap_or(usize::MAX);
             let count = count.min(BLOCK_MESSAGES).min(rest.len());
             let (block, behind) = rest.split_at(count);
             rest = behind;
-            self.block.clear();
-            self.decoder.decode_all(&entry.buffer, block, &mut self.block);
-            let stepped = self.rollup.step(&self.block, &mut self.effects);
-            stepped.map_err(|error| error.to_string())?;
+            self.fold.step(entry, block)?;
             self.collect();
-            let ordinal = self.rollup.progress().ordinal;
+            let ordinal = self.fold.rollup.progress().ordinal;
             if self.stops.last() == Some(&ordinal) {
                 self.stops.pop();
                 self.note_rows_at(ordinal);
@@ -228,7 +261,7 @@ pub struct Recomputed {
 }
 
 /// Calls with the cells of each row of some pieces.
-fn each_row(pieces: &[RowBlock], columns: &[Column], mut call: impl FnMut(&[Cell<'_>])) {
+pub(super) fn each_row(pieces: &[RowBlock], columns: &[Column], mut call: impl FnMut(&[Cell<'_>])) {
     for piece in pieces {
         let mut cells = Vec::with_capacity(columns.len());
         let mut reader = piece.reader(columns);
@@ -238,11 +271,11 @@ fn each_row(pieces: &[RowBlock], columns: &[Column], mut call: impl FnMut(&[Cell
     }
 }
 
-fn values_of(cells: &[Cell<'_>], columns: &[Column]) -> Vec<Value> {
+pub(super) fn values_of(cells: &[Cell<'_>], columns: &[Column]) -> Vec<Value> {
     cells.iter().zip(columns).map(|(cell, column)| value_of(*cell, column.kind)).collect()
 }
 
-fn key_of(cells: &[Cell<'_>], key_indexes: &[usize]) -> Vec<String> {
+pub(super) fn key_of(cells: &[Cell<'_>], key_indexes: &[usize]) -> Vec<String> {
     let text = |at: &usize| match cells[*at] {
         Cell::Text(text) => text.to_owned(),
         _ => String::new(),

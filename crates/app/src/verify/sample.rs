@@ -156,6 +156,13 @@ pub struct LogState {
     pub may_have_ended: bool,
 }
 
+impl LogState {
+    /// Reports whether the log has all messages of a window by its end.
+    pub fn is_whole(&self, end_ms: i64) -> bool {
+        end_ms - self.size_ms >= self.whole_from_ms
+    }
+}
+
 /// Judges recomputed rows; what differs goes into `finding`.
 pub fn judge(
     columns: &[Column],
@@ -168,19 +175,18 @@ pub fn judge(
     // An end of the input closes windows that the log alone would not: what comes for them later
     // is late, though nothing in the log says so.
     let ended_before = log.may_have_ended && recomputed.ledger.late < record.ledger.late;
-    let is_whole = |end_ms: i64| end_ms - log.size_ms >= log.whole_from_ms;
     let mut told = Vec::new();
     for target in &recomputed.targets {
         match verdict(columns, target, ended_before) {
             None => outcome.equal += 1,
-            Some(_) if !is_whole(target.end_ms) => outcome.not_checkable += 1,
+            Some(_) if !log.is_whole(target.end_ms) => outcome.not_checkable += 1,
             Some(text) => {
                 outcome.different += 1;
                 told.push(format!("row {} {}: {text}", utc(target.end_ms), target.key.join("/")));
             }
         }
     }
-    let counts = recomputed.row_counts.iter().filter(|window| is_whole(window.end_ms));
+    let counts = recomputed.row_counts.iter().filter(|window| log.is_whole(window.end_ms));
     if !ended_before {
         let stored = stored_keys(&recomputed.targets);
         told.extend(counts.map(|window| row_count_text(window, &stored)));

@@ -132,7 +132,7 @@ fn windows_without_rows_are_named_by_stretches() {
 
 #[test]
 fn rows_that_no_run_can_have_written_are_differences() {
-    assert_eq!(misfit_texts(&Misfits::default()), [const { String::new() }; 0]);
+    assert!(misfit_texts(&Misfits::default()).is_empty());
     let examples = vec!["off the grid: 2026-01-01 00:00:01 a".to_owned()];
     let misfits = Misfits { duplicate_row_keys: 2, off_grid_rows: 1, examples };
     let texts = misfit_texts(&misfits);

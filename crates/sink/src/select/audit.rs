@@ -211,8 +211,7 @@ pub(super) fn quality<S: Select>(store: &mut S, rows: &LaneRows) -> Result<Quali
         outlier_count: 0,
         nulls: nullable.into_iter().zip((6..).map(number)).collect(),
     };
-    if quality.row_count > 0 {
-        let mean = quality.message_count / quality.row_count;
+    if let Some(mean) = quality.message_count.checked_div(quality.row_count) {
         let outliers = format!(
             "SELECT {} FROM {table} WHERE {condition} AND ({count} * 2 < {mean} OR {count} > {})",
             dialect.unsigned("count(*)"),

@@ -92,7 +92,8 @@ pub enum LaneErrorKind {
     /// The source no longer has a partition whose messages are in no row yet.
     #[error(
         "the source no longer has this partition, and {open} of its messages are in windows that \
-         are not merged: put it back, or raise pipeline.generation and run \"tidemill reset CONFIG\""
+         are not merged: put it back, or raise pipeline.generation and run \
+         \"tidemill reset CONFIG\""
     )]
     PartitionGone {
         /// How many messages would be in no row.

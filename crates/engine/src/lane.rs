@@ -11,7 +11,6 @@ use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::{
     effect::{ClosedWindow, Effects},
     event::{EventBlock, Position},
-    held::Closing,
     rollup::{Progress, Rollup, RollupConfig},
     row::RowBlock,
 };
@@ -248,14 +247,6 @@ impl Lane {
         self.cursor.restore(&record);
         let from = self.cursor.from();
         actions.push(Action::Read { from, seek: false });
-    }
-
-    fn rollup_at(&self, progress: &Progress, closings: Vec<Closing>) -> Rollup {
-        let config = self.config.rollup.clone();
-        match self.merged_until_ms {
-            None => Rollup::new(config, progress),
-            Some(merged_until_ms) => Rollup::holding(config, progress, merged_until_ms, closings),
-        }
     }
 
     fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {

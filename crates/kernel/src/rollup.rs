@@ -217,7 +217,7 @@ impl Rollup {
         &self.windows
     }
 
-    /// Returns the windows that are not in a final row: those that are open and those that are held.
+    /// Returns the windows that are in no final row: those that are held and those that are open.
     pub fn unmerged(&self) -> impl Iterator<Item = &Window> {
         self.held.iter().flat_map(Held::windows).chain(&self.windows)
     }

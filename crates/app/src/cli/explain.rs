@@ -12,7 +12,7 @@ use tidemill_kernel::{
 
 use super::{Failure, run};
 use crate::{
-    config::{Config, FilePartitions, PulsarStart, Sink, Source},
+    config::{Config, FilePartitions, PulsarStart, Routing, Sink, Source},
     table::render,
 };
 
@@ -117,14 +117,21 @@ fn lanes(config: &Config) -> Vec<String> {
             } else {
                 "as `start` says"
             };
+            let kind = match config.pipeline.routing {
+                Routing::Key => "Failover",
+                Routing::Any => "Exclusive",
+            };
             format!(
-                "Pulsar at {}: each partition is a lane, read through the Failover subscription \
+                "Pulsar at {}: each partition is a lane, read through the {kind} subscription \
                  {:?}. Where nothing was ever committed, it begins {start}; everywhere else, at \
                  the commit record.",
                 from.url, from.subscription
             )
         }
     };
+    if config.pipeline.routing == Routing::Any {
+        return vec![source, merged(config)];
+    }
     let threads = config.pipeline.worker_threads;
     vec![
         source,
@@ -134,6 +141,16 @@ fn lanes(config: &Config) -> Vec<String> {
              and window."
         ),
     ]
+}
+
+fn merged(config: &Config) -> String {
+    let held = config.limits.held_windows_max;
+    format!(
+        "routing = \"any\": one process reads all lanes, one thread folds them, and one commit \
+         record stands for all. A window becomes rows (source_partition \"*\") when every lane has closed \
+         it. A lane may be {held} closed windows ahead; then it waits for the others, and those \
+         that have nothing to read are closed by decision."
+    )
 }
 
 /// How long after its end a window is kept open, in event time.

@@ -3,7 +3,11 @@
 //! It closes windows as ever, by its own messages, and keeps them; the junction takes them out. Its
 //! commits hold letters and its record, and become parts of the commits of all lanes.
 
-use tidemill_kernel::{rollup::Rollup, window::Window};
+use tidemill_kernel::{
+    held::Closing,
+    rollup::{Progress, Rollup},
+    window::Window,
+};
 
 use super::{Action, Lane, Phase};
 use crate::record::CommitRecord;
@@ -62,5 +66,14 @@ impl Lane {
     /// Takes a snapshot now, also where nothing was read.
     pub(crate) fn take_part(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.snapshot(now_ms, actions);
+    }
+
+    /// Returns the roll-up that continues from recorded progress.
+    pub(super) fn rollup_at(&self, progress: &Progress, closings: Vec<Closing>) -> Rollup {
+        let config = self.config.rollup.clone();
+        match self.merged_until_ms {
+            None => Rollup::new(config, progress),
+            Some(merged_until_ms) => Rollup::holding(config, progress, merged_until_ms, closings),
+        }
     }
 }

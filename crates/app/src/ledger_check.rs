@@ -19,7 +19,7 @@ pub struct Finding {
     pub notes: Vec<String>,
 }
 
-/// Checks one partition; `broker_count` is how many messages the broker holds from the birth
+/// Checks one partition; `broker_count` is how many messages the log holds from the birth
 /// position up to the processed one, or why that could not be counted.
 pub fn check(totals: &PartitionTotals, broker_count: Option<Result<u64, String>>) -> Finding {
     let mut finding = Finding {
@@ -49,7 +49,7 @@ pub fn check(totals: &PartitionTotals, broker_count: Option<Result<u64, String>>
         None => {}
         Some(Ok(count)) if count == record.ordinal => {}
         Some(Ok(count)) => finding.differences.push(format!(
-            "the broker holds {count} messages up to the processed position, the record says {}",
+            "the log holds {count} messages up to the processed position, the record says {}",
             record.ordinal
         )),
         Some(Err(why)) => finding.unchecked.push(why),

@@ -170,7 +170,7 @@ fn each_way_to_damage_a_store_is_found_and_named() {
              open = open + 1"
                 .to_owned(),
             &[],
-            "the broker holds 30000 messages up to the processed position, the record says 30001",
+            "the log holds 30000 messages up to the processed position, the record says 30001",
         ),
     ] {
         place.damage(&statement);
@@ -349,7 +349,7 @@ fn logs_of_merged_lanes_are_counted_and_their_rows_are_not_computed_again() {
     fs::write(&paths[0], joined).expect("written");
     let (status, said) = tidemill("verify", &config, &[]);
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("the broker holds 29999 messages up to the processed"), "{said}");
+    assert!(said.contains("the log holds 29999 messages up to the processed"), "{said}");
 }
 
 #[test]

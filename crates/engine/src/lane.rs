@@ -5,6 +5,8 @@
 //! may be acknowledged). It reads no clock, opens no connection and starts no thread: the pipeline
 //! and the simulator perform its actions. Times are milliseconds of any steady clock.
 
+mod room;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use tidemill_decode::{DecodeLimits, JsonDecoder};
@@ -13,7 +15,6 @@ use tidemill_kernel::{
     event::{EventBlock, Position},
     rollup::{Progress, Rollup, RollupConfig},
     row::RowBlock,
-    window::Window,
 };
 
 use crate::{
@@ -21,7 +22,6 @@ use crate::{
     error::{LaneError, LaneErrorKind},
     ledger::Ledger,
     letter::dead_letter,
-    memory::letters_bytes,
     port::{Commit, Continuity, DeadLetter, Entry, RawMessage, StoreError},
     record::{CommitId, CommitRecord, LaneId},
 };
@@ -169,19 +169,6 @@ impl Lane {
     /// Returns how many windows are open.
     pub fn open_window_count(&self) -> usize {
         self.rollup.windows().len()
-    }
-
-    /// Returns about how many bytes its windows and letters take.
-    pub fn memory_bytes(&self) -> u64 {
-        let windows: usize = self.rollup.unmerged().map(Window::memory_bytes).sum();
-        (windows + letters_bytes(&self.letters)) as u64
-    }
-
-    /// Gives the open windows up; only for a lane that has stopped.
-    pub(crate) fn forget_windows(&mut self) {
-        let progress = self.rollup.progress();
-        self.rollup = Rollup::new(self.config.rollup.clone(), &progress);
-        self.letters = Vec::new();
     }
 
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.

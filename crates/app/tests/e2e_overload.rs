@@ -28,7 +28,7 @@ const MIB: u64 = 1 << 20;
 /// The least that may be configured is half of it.
 const MEMORY_MAX_BYTES: u64 = 64 * MIB;
 /// Program, threads, buffers, SQLite's cache, and what the allocator keeps of what was freed.
-const BESIDE_BYTES: u64 = 48 * MIB;
+const BESIDE_BYTES: u64 = 64 * MIB;
 
 /// A folder with configurations, inputs and stores.
 struct Place {

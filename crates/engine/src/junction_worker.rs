@@ -363,9 +363,12 @@ impl JunctionWorker {
             Turn::Wait => false,
             Turn::Stop { open } => {
                 let max = self.context.metrics.memory.max();
-                self.with_junction(|junction, _, actions| {
-                    junction.fail(LaneErrorKind::Memory { open, max }, actions);
+                self.with_junction(|junction, now_ms, actions| {
+                    if !junction.commit_letters(now_ms, actions) {
+                        junction.fail(LaneErrorKind::Memory { open, max }, actions);
+                    }
                 });
+                self.note_memory();
                 false
             }
         }
@@ -378,7 +381,7 @@ impl JunctionWorker {
             return;
         };
         if memory.is_full() {
-            memory.refused_credits.fetch_add(u64::from(credit > 0), Relaxed);
+            memory.waits.fetch_add(u64::from(credit > 0), Relaxed);
             place.owed_credit = place.owed_credit.saturating_add(credit);
         } else {
             let credit = credit.saturating_add(std::mem::take(&mut place.owed_credit));

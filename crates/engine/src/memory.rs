@@ -33,8 +33,8 @@ pub struct Memory {
     lanes: Mutex<BTreeMap<Arc<str>, u64>>,
     /// The sum of `lanes`.
     open: AtomicU64,
-    /// How often credit was kept back.
-    pub(crate) refused_credits: AtomicU64,
+    /// How often a lane had to wait, or credit was kept back.
+    pub(crate) waits: AtomicU64,
 }
 
 impl Default for Memory {
@@ -45,7 +45,7 @@ impl Default for Memory {
             committing: AtomicU64::new(0),
             lanes: Mutex::default(),
             open: AtomicU64::new(0),
-            refused_credits: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
         }
     }
 }

@@ -270,9 +270,9 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "memory_full_total",
-        help: "Entries after which nothing more was asked of the source because of memory_max.",
+        help: "Times that a lane, or its source, had to wait because of limits.memory_max.",
         kind: MetricKind::Counter,
-        read: |metrics| single(&metrics.memory.refused_credits),
+        read: |metrics| single(&metrics.memory.waits),
     },
     Metric {
         name: "saturated_sums_total",

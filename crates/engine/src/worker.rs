@@ -77,6 +77,8 @@ struct Place {
     waiting: VecDeque<Waiting>,
     /// Credit that was not given back yet for want of memory.
     owed_credit: u32,
+    /// Whether the lane waits for memory.
+    waits_for_room: bool,
     epoch: u64,
     dropped: Arc<AtomicBool>,
     ended: bool,
@@ -223,6 +225,7 @@ impl Worker {
             lane,
             waiting: VecDeque::new(),
             owed_credit: 0,
+            waits_for_room: false,
             epoch: self.epoch,
             dropped: Arc::new(AtomicBool::new(false)),
             ended: false,

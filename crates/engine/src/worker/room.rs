@@ -14,7 +14,14 @@ impl Worker {
         if !matches!(waiting, Some(Waiting::Entry(_))) {
             return true;
         }
-        match self.context.metrics.memory.turn(partition) {
+        let turn = self.context.metrics.memory.turn(partition);
+        if let Some(place) = self.places.get_mut(partition) {
+            let waited = std::mem::replace(&mut place.waits_for_room, turn == Turn::Wait);
+            if place.waits_for_room && !waited {
+                self.context.metrics.memory.waits.fetch_add(1, Relaxed);
+            }
+        }
+        match turn {
             Turn::Take => true,
             Turn::Wait => false,
             Turn::Stop { open } => {
@@ -32,7 +39,7 @@ impl Worker {
             return;
         };
         if memory.is_full() {
-            memory.refused_credits.fetch_add(1, Relaxed);
+            memory.waits.fetch_add(1, Relaxed);
             place.owed_credit = place.owed_credit.saturating_add(credit);
         } else {
             self.context.control.credit(partition, credit);
@@ -61,10 +68,14 @@ impl Worker {
         self.context.metrics.memory.note_lane(partition, bytes);
     }
 
+    /// Stops a lane, unless it has letters to give to the store first.
     fn stop_for_room(&mut self, partition: &Arc<str>, open: u64) {
         let max = self.context.metrics.memory.max();
-        self.with_lane(partition, |lane, _, actions| {
-            lane.fail(LaneErrorKind::Memory { open, max }, actions);
+        self.with_lane(partition, |lane, now_ms, actions| {
+            if !lane.commit_letters(now_ms, actions) {
+                lane.fail(LaneErrorKind::Memory { open, max }, actions);
+            }
         });
+        self.note_memory(partition);
     }
 }

@@ -27,7 +27,7 @@ soak-pulsar: ## two consumers while broker and consumers are killed: make soak-p
 bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
 	bench/run.sh
 
-fuzz: ## coverage-guided fuzzing: make fuzz TARGET=json SECONDS=60
+fuzz: ## coverage-guided: make fuzz TARGET=json|config|pulsar_entry|partial|archive SECONDS=60
 	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)
 
 dist: ## the archive to ship: static binary, licences, unit, manual pages, checksums

@@ -4,7 +4,7 @@
 # Needs a C++ compiler (for libFuzzer) and Python 3 (for the first inputs).
 set -euo pipefail
 cd "$(dirname "$0")"
-target=${1:?usage: fuzz/run.sh json|config|pulsar_entry|partial SECONDS}
+target=${1:?usage: fuzz/run.sh json|config|pulsar_entry|partial|archive SECONDS}
 seconds=${2:?usage: fuzz/run.sh TARGET SECONDS}
 [ -f "targets/$target.rs" ] || { echo "no such target: $target" >&2; exit 2; }
 
@@ -17,7 +17,8 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Clink-dead-code"
 cargo build --quiet --bin "$target" --target "$host" --target-dir "$out/build"
 
-mkdir -p "$out/corpus/$target" "$out/finds"
+mkdir -p "$out/corpus/$target" "$out/finds" "$out/tmp"
+export TMPDIR=$out/tmp
 python3 seeds.py "$out/seeds"
 seeds=("$out/seeds/$target")
 if [ "$target" = config ]; then seeds+=(../config); fi

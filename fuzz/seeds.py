@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Writes the first inputs of each fuzz target: python3 seeds.py FOLDER
 
-Without them the fuzzer would have to guess protobuf, JSON and the layout of partial states
-(docs/formats.md), which is written here a second time, independently of the code under test.
+Without them the fuzzer would have to guess protobuf, JSON, archives and the layout of partial
+states (docs/formats.md), which is written here a second time, independently of the code under test.
 """
 
+import gzip
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 EVENT = (
@@ -101,6 +103,26 @@ def partials():
     yield b"\x00" + state(b"\x01d", 3, [2, 2, 0, 2, 2], small, [(1, 1), (4, 2)])
 
 
+def archives():
+    lines = b"".join(b'{"n":%d}\n' % number for number in range(300)) + b"x" * 150 + b"\nlast"
+    packed = gzip.compress(lines, mtime=0)
+    named = b"\x1f\x8b\x08\x1e" + bytes(6) + b"\x02\x00ab" + b"name\x00" + b"comment\x00"
+    named += struct.pack("<H", zlib.crc32(named) & 0xFFFF) + packed[10:]
+    skipped = b"\x53\x2a\x4d\x18" + struct.pack("<I", 3) + b"abc"
+    frame = b"\x28\xb5\x2f\xfd"
+    # By RFC 8878: a single segment of 6 bytes, one raw block, no checksum; the same byte 200,000
+    # times with a window of 1 KiB; a window of 256 MiB, which is refused.
+    raw = frame + b"\x20\x06" + struct.pack("<I", 6 << 3 | 1)[:3] + b"one\ntw"
+    run = frame + b"\x00\x00" + struct.pack("<I", 1024 << 3 | 1 << 1)[:3] + b"\n"
+    run += struct.pack("<I", 1 | 1000 << 3 | 1 << 1)[:3] + b"y"
+    large = frame + b"\x00\x90" + struct.pack("<I", 1 | 1 << 3)[:3] + b"z"
+    for archive in (lines, packed, named, packed[:-3], packed + packed[:20], raw, skipped + raw,
+                    raw + skipped + raw, run, large, gzip.compress(bytes(3_000_000), mtime=0)):
+        yield b"\x00" + archive
+    yield b"\x02" + lines
+    yield b"\x03" + lines
+
+
 def messages():
     yield "\n".join([EVENT, EVENT, EVENT.replace("22.5", "-1.25e1"), EVENT])
     yield "\n".join([EVENT, EVENT.replace(":40", ":null"), EVENT.replace("true", "NaN"), "{}", ""])
@@ -118,6 +140,7 @@ def main():
                    b'source.file.paths = ["a"]\n[window]\nsise = "${HOME}"\n'],
         "pulsar_entry": [bytes([cut]) + data for cut in (0, 255) for data in pulsar_entries()],
         "partial": list(partials()),
+        "archive": list(archives()),
     }
     for target, inputs in seeds.items():
         (folder / target).mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/sources.md",
     "docs/time.md",
     "docs/tutorial.md",
+    "docs/verify.md",
 ];
 
 const HEAD: &str = "\

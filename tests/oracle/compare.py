@@ -3,6 +3,7 @@
 import pickle
 import struct
 
+from expect import Merged
 from stores import ClickHouse, Sqlite
 
 DIFFERENCES_MAX = 20
@@ -19,9 +20,13 @@ def compare(arguments):
         store = ClickHouse(arguments.clickhouse, arguments.table)
     differences = Differences()
     for name, lane in lanes.items():
+        compare_letters(name, lane, store.letters(arguments.pipeline, name), differences)
+    letters = sum(len(lane.letters) for lane in lanes.values())
+    if arguments.merged:
+        lanes = {"*": Merged(lanes.values())}
+    for name, lane in lanes.items():
         where = (arguments.pipeline, name)
         compare_rows(name, lane, store.rows(*where), arguments.pipeline, differences)
-        compare_letters(name, lane, store.letters(*where), differences)
         ledger = store.ledger(*where)
         if ledger != lane.ledger():
             differences.add(f"partition {name}: ledger {ledger}, expected {lane.ledger()}")
@@ -29,7 +34,6 @@ def compare(arguments):
     if strangers and not arguments.some:
         differences.add(f"rows of nobody expected: {sorted(strangers)}")
     rows = sum(len(lane.rows) for lane in lanes.values())
-    letters = sum(len(lane.letters) for lane in lanes.values())
     print(f"{rows} rows and {letters} dead letters expected, {differences.count} differences")
     return 1 if differences.count else 0
 

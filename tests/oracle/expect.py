@@ -30,7 +30,7 @@ def expect(arguments):
 
 def expect_partition(path, fields, rules):
     """Reads a partition's log message by message."""
-    lane = Lane(fields, rules.window_ms)
+    lane = Lane(fields, rules.window_ms, rules.merged)
     decode = Decoder(fields).decode
     hold_back_ms = rules.out_of_orderness_ms + rules.lateness_ms
     with open(path, "rb") as log:
@@ -43,7 +43,7 @@ def expect_partition(path, fields, rules):
 class Lane:
     """A partition: its open windows and all that came of it."""
 
-    def __init__(self, fields, size_ms):
+    def __init__(self, fields, size_ms, keeps_events=False):
         self.metrics = [field for field in fields if field["role"] not in ("key", "time")]
         self.size_ms = size_ms
         self.ordinal = self.aggregated = self.late = self.rejected = 0
@@ -51,6 +51,8 @@ class Lane:
         self.open = {}       # window end -> device -> [(time, ordinal, invalid, values)]
         self.rows = {}       # (window end, device) -> {column: value}
         self.revisions = {}  # (window end, device) -> (last ordinal in it, ordinal of closing)
+        self.closings = []   # (closed until, ordinal), rising
+        self.events = {} if keeps_events else None  # of closed windows, like `open`
         self.letters = {}    # position -> {column: value}
 
     def ledger(self):
@@ -77,6 +79,7 @@ class Lane:
             edge_ms = (time_ms - hold_back_ms) // self.size_ms * self.size_ms
             if self.closed_until_ms is None or edge_ms > self.closed_until_ms:
                 self.closed_until_ms = edge_ms
+                self.closings.append((edge_ms, self.ordinal))
                 for end_ms in sorted(end for end in self.open if end <= edge_ms):
                     self.close(end_ms)
 
@@ -92,7 +95,10 @@ class Lane:
             "payload": payload[:LETTER_BYTES_MAX], "payload_bytes": len(payload)}
 
     def close(self, end_ms):
-        for device, events in self.open.pop(end_ms).items():
+        window = self.open.pop(end_ms)
+        if self.events is not None:
+            self.events[end_ms] = window
+        for device, events in window.items():
             self.aggregated += len(events)
             self.rows[(end_ms, device)] = self.row(end_ms, device, events)
             self.revisions[(end_ms, device)] = (events[-1][1], self.ordinal)
@@ -119,6 +125,45 @@ class Lane:
             for aggregate in aggregates_of(field):
                 row[column_of(field, aggregate)] = AGGREGATES[aggregate](values)
         return row
+
+
+class Merged:
+    """All partitions as one: their windows merged where every partition has closed them."""
+
+    def __init__(self, lanes):
+        self.lanes = list(lanes)
+        self.letters = {}
+        self.rows, self.revisions, self.aggregated = {}, {}, 0
+        closed_until_ms = min(lane.closed_until_ms for lane in self.lanes)
+        for end_ms in sorted({end for lane in self.lanes for end in lane.events}):
+            if end_ms > closed_until_ms:
+                continue
+            ordinal = sum(next(at for until, at in lane.closings if until >= end_ms)
+                          for lane in self.lanes)
+            for device, events in self.devices(end_ms).items():
+                self.aggregated += len(events)
+                self.rows[(end_ms, device)] = self.lanes[0].row(end_ms, device, events)
+                # An early row may have held all of them before.
+                self.revisions[(end_ms, device)] = (1, ordinal)
+
+    def devices(self, end_ms):
+        devices = {}
+        for lane in self.lanes:
+            for device, events in {**lane.events, **lane.open}.get(end_ms, {}).items():
+                devices.setdefault(device, []).extend(events)
+        return devices
+
+    def open_row(self, end_ms, device, ordinal):
+        """Of which messages an early row is, its revision does not say: the last one is of all."""
+        events = self.devices(end_ms).get(device, [])
+        return self.lanes[0].row(end_ms, device, events) if events else None
+
+    def ledger(self):
+        ledgers = [lane.ledger() for lane in self.lanes]
+        ledger = {name: sum(ledger[name] for ledger in ledgers) for name in ledgers[0]}
+        ledger["open"] += ledger["aggregated"] - self.aggregated
+        ledger["aggregated"] = self.aggregated
+        return ledger
 
 
 MAIN = {"attribute": "first", "gauge": "avg", "flag": "majority", "code": "most_frequent",

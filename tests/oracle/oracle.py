@@ -3,13 +3,14 @@
 
     oracle.py expect --logs DIR --preset FILE --out FILE [--window-ms N ...]
     oracle.py compare --expected FILE --pipeline NAME (--sqlite FILE | --clickhouse URL) --table T
-                      [--some]
+                      [--some | --merged]
     oracle.py same --pipeline NAME --clickhouse URL --table T --other T
 
 Shares no code and no method with Tidemill: messages are read by the json module, one by one; all
 values of a window are kept until it closes; sums are math.fsum. `compare` holds rows (floats by
 their bits), dead letters and ledger against that; it prints the differences and exits with 1. With
-`--some` the expectation is of some of the partitions. `same` holds the rows and letters of two
+`--some` the expectation is of some of the partitions; with `--merged` (in `expect` as well) rows are
+merged of all partitions, and a window counts as closed when every partition has closed it. `same` holds the rows and letters of two
 tables against each other, but for the revision.
 
 DIR holds a file per partition, `NAME.log`, in log order. A line is
@@ -34,6 +35,7 @@ def main():
     command.add_argument("--out-of-orderness-ms", type=int, default=5_000)
     command.add_argument("--lateness-ms", type=int, default=0)
     command.add_argument("--skew-ms", type=int, default=300_000)
+    command.add_argument("--merged", action="store_true")
     command.set_defaults(run=expect)
     command = commands.add_parser("compare")
     command.add_argument("--expected", required=True)
@@ -43,6 +45,7 @@ def main():
     store.add_argument("--clickhouse")
     command.add_argument("--table", required=True)
     command.add_argument("--some", action="store_true")
+    command.add_argument("--merged", action="store_true")
     command.set_defaults(run=compare)
     command = commands.add_parser("same")
     command.add_argument("--pipeline", required=True)

@@ -13,19 +13,20 @@ use tidemill_engine::{
     metrics::Metrics,
     pipeline::{self, Outcome},
     port::{Source, Store},
+    record::{ALL_PARTITIONS, CommitRecord},
 };
 use tidemill_pulsar::{Auth, ClientConfig};
 use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, EmbeddedConfig, EmbeddedLock,
     EmbeddedReader, EmbeddedStore, SinkError, StdoutStore, StoreReader, clickhouse::TableEngine,
 };
-use tidemill_source::{file, generate::source as generate, pulsar};
+use tidemill_source::{file, generate::source as generate, pull::PullSource, pulsar};
 use tracing::{info, warn};
 
 use crate::{
     config::{
         self, ClickHouseSink, Config, EmbeddedSink, FilePartitions, GenerateSource, PulsarStart,
-        Sink,
+        Routing, Sink,
     },
     http,
     progress::Progress,
@@ -70,6 +71,7 @@ pub fn run(
     let Some(stores) = open_stores(config, shutdown)? else {
         return Ok(Outcome::Drained);
     };
+    check_routing(config)?;
     let source = open_source(config, run_for)?;
     info!(
         pipeline = config.pipeline.name,
@@ -82,14 +84,53 @@ pub fn run(
     Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
 }
 
+/// Rows of single lanes and rows merged of all lanes must not stand beside each other.
+fn check_routing(config: &Config) -> Result<(), String> {
+    if config.sink == Sink::Stdout {
+        return Ok(());
+    }
+    let name = &config.pipeline.name;
+    let records = open_reader(config)?.records(Some(name)).map_err(|error| error.to_string())?;
+    let is_merged = |record: &CommitRecord| *record.lane.partition == *ALL_PARTITIONS;
+    let wanted = config.pipeline.routing;
+    match records.iter().find(|record| is_merged(record) != (wanted == Routing::Any)) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "pipeline.routing = \"{}\", but pipeline {name:?} has commits of {}: each of its \
+             windows would have rows of both kinds; write another pipeline.name, or the routing \
+             that it had",
+            wanted.name(),
+            if is_merged(other) { "merged lanes (\"any\")" } else { "single lanes (\"key\")" },
+        )),
+    }
+}
+
 /// Returns a number that differs from process to process.
 pub fn random() -> u64 {
     std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)
 }
 
 fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Source>, String> {
-    // What waits may take half of the memory: the rest is for windows and commits.
-    let queue_bytes_total_max = config.limits.memory_max as u64 / 2;
+    let queue_bytes_max = queue_bytes_max(config);
+    match &config.source {
+        config::Source::File(_) | config::Source::Generate(_) => {
+            Ok(Box::new(open_pulled(config, run_for)?))
+        }
+        config::Source::Stdin => Ok(Box::new(file::stdin::open(file::stdin::StdinConfig {
+            line_bytes_max: config.limits.decode.payload_bytes_max,
+            queue_bytes_max,
+        }))),
+        config::Source::Pulsar(from) => Ok(Box::new(pulsar::open(pulsar_source(config, from))?)),
+    }
+}
+
+/// Returns how many bytes may wait in all: half of the memory, the rest is for windows and commits.
+fn queue_bytes_total_max(config: &Config) -> u64 {
+    config.limits.memory_max as u64 / 2
+}
+
+/// Returns how many bytes of each partition of a source that is pulled may wait.
+fn queue_bytes_max(config: &Config) -> u64 {
     let lanes = match &config.source {
         config::Source::File(from) if from.partitions == FilePartitions::PerFile => {
             from.paths.len() as u64
@@ -97,51 +138,54 @@ fn open_source(config: &Config, run_for: Option<Duration>) -> Result<Box<dyn Sou
         config::Source::Generate(from) => u64::from(from.partitions),
         _ => 1,
     };
-    let share = queue_bytes_total_max / lanes.max(1);
-    let queue_bytes_max = (config.limits.queue_bytes_max as u64).min(share);
+    (config.limits.queue_bytes_max as u64).min(queue_bytes_total_max(config) / lanes.max(1))
+}
+
+/// Opens a source that can be read again: files, or a generator.
+///
+/// # Errors
+/// If it is none of these, or cannot be opened; the text names place, value and remedy.
+pub fn open_pulled(config: &Config, run_for: Option<Duration>) -> Result<PullSource, String> {
+    let queue_bytes_max = queue_bytes_max(config);
     match &config.source {
-        config::Source::File(from) => {
-            let source = file::open(&file::FileConfig {
-                paths: from.paths.clone(),
-                partitions: match from.partitions {
-                    FilePartitions::Single => file::Partitions::Single,
-                    FilePartitions::PerFile => file::Partitions::PerFile,
-                },
-                line_bytes_max: config.limits.decode.payload_bytes_max,
-                queue_bytes_max,
-            })?;
-            Ok(Box::new(source))
-        }
-        config::Source::Stdin => Ok(Box::new(file::stdin::open(file::stdin::StdinConfig {
+        config::Source::File(from) => file::open(&file::FileConfig {
+            paths: from.paths.clone(),
+            partitions: match from.partitions {
+                FilePartitions::Single => file::Partitions::Single,
+                FilePartitions::PerFile => file::Partitions::PerFile,
+            },
             line_bytes_max: config.limits.decode.payload_bytes_max,
             queue_bytes_max,
-        }))),
+        }),
         config::Source::Generate(from) => {
             let source = generate::open(&generate_config(from, run_for, queue_bytes_max));
-            Ok(Box::new(source.map_err(|error| format!("source.generate.{error}"))?))
+            source.map_err(|error| format!("source.generate.{error}"))
         }
-        config::Source::Pulsar(from) => {
-            let source = pulsar::PulsarConfig {
-                client: pulsar_client(from),
-                consumer_name: from.consumer_name.clone().unwrap_or_default(),
-                start: match from.start {
-                    PulsarStart::Earliest => pulsar::Start::Earliest,
-                    PulsarStart::Latest => pulsar::Start::Latest,
-                    PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
-                },
-                topics: from.topics.clone(),
-                envelope: pulsar::Envelope::of_paths(config.schema.fields().iter().flat_map(
-                    |field| field.aliases.iter().chain([&field.path]).map(Vec::as_slice),
-                )),
-                discovery_interval: from.discovery_interval,
-                queue_messages_max: from.receive_messages_max,
-                queue_bytes_max,
-                queue_bytes_total_max,
-                entry_bytes_max: from.entry_bytes_max,
-                ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
-            };
-            Ok(Box::new(pulsar::open(source)?))
-        }
+        other => Err(format!("source.{} is neither files nor a generator", other.name())),
+    }
+}
+
+/// Returns the settings of a Pulsar source.
+pub fn pulsar_source(config: &Config, from: &config::PulsarSource) -> pulsar::PulsarConfig {
+    let fields = config.schema.fields().iter();
+    let paths = fields.flat_map(|field| field.aliases.iter().chain([&field.path]));
+    pulsar::PulsarConfig {
+        client: pulsar_client(from),
+        consumer_name: from.consumer_name.clone().unwrap_or_default(),
+        start: match from.start {
+            PulsarStart::Earliest => pulsar::Start::Earliest,
+            PulsarStart::Latest => pulsar::Start::Latest,
+            PulsarStart::PublishTime(at_ms) => pulsar::Start::PublishTime(at_ms),
+        },
+        topics: from.topics.clone(),
+        envelope: pulsar::Envelope::of_paths(paths.map(Vec::as_slice)),
+        is_exclusive: config.pipeline.routing == Routing::Any,
+        discovery_interval: from.discovery_interval,
+        queue_messages_max: from.receive_messages_max,
+        queue_bytes_max: config.limits.queue_bytes_max as u64,
+        queue_bytes_total_max: queue_bytes_total_max(config),
+        entry_bytes_max: from.entry_bytes_max,
+        ..pulsar::PulsarConfig::new(&from.url, "", &from.subscription)
     }
 }
 

@@ -43,8 +43,8 @@ pub const EXIT_STATUSES: [ExitStatus; 5] = [
         code: FAILED,
         meaning: "it failed; verify: a difference",
         when: "`run`: a lane stopped, or the source cannot go on; what was committed stays. \
-               `verify`: the stored rows or letters are not what the ledger says. `generate`: the \
-               broker did not confirm every message. Other commands: store, broker or file \
+               `verify`: stored rows, letters, commits or the log are not what the ledger says, or \
+               a row is not what its messages give; `replay`: the latter. `generate`: the broker did not confirm every message. Other commands: store, broker or file \
                cannot be read or written.",
         remedy: "The last ERROR lines name place and remedy. Starting again is safe: it goes on \
                  from the last commit.",
@@ -54,7 +54,8 @@ pub const EXIT_STATUSES: [ExitStatus; 5] = [
         meaning: "wrong usage or configuration; verify: could not check",
         when: "Options that are wrong or missing, a configuration with errors, an address for \
                HTTP that is taken, a store or a source that refuses its settings. `verify`: the \
-               store or the broker could not be read, or nothing is stored.",
+               store or the log could not be read, nothing is stored, or no row of a sample could \
+               be computed again.",
         remedy: "Starting again changes nothing. Correct what the message names.",
     },
     ExitStatus {

@@ -18,4 +18,5 @@ pub mod sample;
 pub mod signals;
 pub mod status;
 pub mod table;
+pub mod verify;
 pub mod version;

@@ -108,7 +108,7 @@ fn embedded_store_is_looked_at_and_left_alone() {
     let config = place.config("one", source, &sink.replace("rows.db", "busy.db"));
     let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
     run.until_logged("started");
-    let holder = format!("process {} has the file open", run.id());
+    let holder = format!("process {} has the file open", run.pid());
     check(&config, 0, &[], &[("warning", &holder)]);
 }
 

@@ -7,39 +7,25 @@ use std::{
     io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use e2e::{TIDEMILL, alone, job::Run, until};
-use tempfile::TempDir;
+use e2e::{
+    TIDEMILL, alone,
+    job::Run,
+    place::{Place, text, tidemill},
+    until,
+};
 
 /// Messages of the file that most tests read: two minutes and a half of ten devices.
 const MESSAGES: usize = 15_000;
 
-/// A folder with a file of messages, configurations and stores.
-struct Place {
-    directory: TempDir,
+fn new_place() -> Place {
+    Place::of_messages(MESSAGES, &["--rate", "100", "--devices", "10"])
 }
 
 impl Place {
-    fn new() -> Place {
-        let place = Place { directory: tempfile::tempdir().expect("a temporary folder") };
-        let output = Command::new(TIDEMILL)
-            .args(["generate", "--messages", &MESSAGES.to_string(), "--rate", "100"])
-            .args(["--devices", "10", "--late-ratio", "0.001", "--malformed-ratio", "0.001"])
-            .arg("--out")
-            .arg(place.path("messages.ndjson"))
-            .output()
-            .expect("tidemill can be run");
-        assert!(output.status.success(), "{output:?}");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// Writes a configuration that reads the file into a sink.
     fn config(&self, sink: &str) -> PathBuf {
         let source = format!("[source.file]\npaths = [{:?}]", self.path("messages.ndjson"));
@@ -61,19 +47,9 @@ impl Place {
     }
 }
 
-/// Runs a command on a configuration to its end.
-fn tidemill(command: &str, config: &Path, more: &[&str]) -> Output {
-    let mut process = Command::new(TIDEMILL);
-    process.arg(command).arg(config).args(more).output().expect("tidemill can be run")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 #[test]
 fn check_and_run_name_the_nearest_key() {
-    let place = Place::new();
+    let place = new_place();
     let config = place.config(&place.embedded());
     let good = tidemill("check", &config, &[]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
@@ -95,7 +71,7 @@ fn check_and_run_name_the_nearest_key() {
 #[test]
 fn busy_port_ends_a_run_and_only_warns_in_the_demo() {
     let _alone = alone();
-    let place = Place::new();
+    let place = new_place();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
     let source = format!("[source.file]\npaths = [{:?}]", place.path("messages.ndjson"));
@@ -120,7 +96,7 @@ fn busy_port_ends_a_run_and_only_warns_in_the_demo() {
 
 #[test]
 fn health_readiness_and_metrics_answer() {
-    let place = Place::new();
+    let place = new_place();
     let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
     let config = place.config_of(source, &place.embedded(), "listen = \"127.0.0.1:0\"");
     let mut run = Run::start(&[Path::new("run"), &config], &place.path("run.log"));
@@ -169,7 +145,7 @@ fn health_readiness_and_metrics_answer() {
 
 #[test]
 fn second_interrupt_ends_at_once() {
-    let place = Place::new();
+    let place = new_place();
     let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
     let sink = format!("{}\nbusy_timeout = \"1m\"", place.embedded());
     let config = place.config_of(source, &sink, "enabled = false");
@@ -190,7 +166,7 @@ fn second_interrupt_ends_at_once() {
 
 #[test]
 fn orderly_end_waits_for_the_store_no_longer_than_it_may() {
-    let place = Place::new();
+    let place = new_place();
     let source = "[source.generate]\npace = \"real\"\nrate_per_s = 1000\nbackfill = \"2m\"";
     let sink = format!("{}\nbusy_timeout = \"100ms\"", place.embedded());
     let more = "enabled = false\n[limits]\ndrain_timeout = \"300ms\"";
@@ -212,7 +188,7 @@ fn orderly_end_waits_for_the_store_no_longer_than_it_may() {
 #[test]
 fn one_thread_for_all_lanes_and_more_threads_than_lanes_give_the_same_rows() {
     let rows = |threads: &str| {
-        let place = Place::new();
+        let place = new_place();
         let source = format!(
             "worker_threads = {threads}\n[source.generate]\npace = \"fast\"\n\
              rate_per_s = 100\ndevices = 30\npartitions = 3\nmessages = 30000"
@@ -231,7 +207,7 @@ fn one_thread_for_all_lanes_and_more_threads_than_lanes_give_the_same_rows() {
 #[test]
 fn demo_shows_what_came_of_it() {
     let _alone = alone();
-    let place = Place::new();
+    let place = new_place();
     let path = place.path("demo.db");
     let demo = Command::new(TIDEMILL)
         .args(["demo", "--for", "5s", "--path"])
@@ -258,7 +234,7 @@ fn demo_shows_what_came_of_it() {
 
 #[test]
 fn query_prints_rows_and_dead_letters() {
-    let place = Place::new();
+    let place = new_place();
     let config = place.config(&place.embedded());
     let run = tidemill("run", &config, &[]);
     assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
@@ -283,7 +259,7 @@ fn query_prints_rows_and_dead_letters() {
 
 #[test]
 fn publish_time_of_a_file_is_its_modification_time() {
-    let place = Place::new();
+    let place = new_place();
     let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
     let file = fs::File::open(place.path("messages.ndjson")).expect("the messages");
     file.set_modified(at).expect("the file is ours");
@@ -301,7 +277,7 @@ fn publish_time_of_a_file_is_its_modification_time() {
 
 #[test]
 fn run_without_a_partition_is_healthy_and_not_ready() {
-    let place = Place::new();
+    let place = new_place();
     // Nobody listens there: a port that was ours a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr());
     let port = port.expect("bound").port();
@@ -326,7 +302,7 @@ fn run_without_a_partition_is_healthy_and_not_ready() {
 
 #[test]
 fn device_on_two_partitions_is_told_by_the_run_and_by_verify() {
-    let place = Place::new();
+    let place = new_place();
     let messages = fs::read_to_string(place.path("messages.ndjson")).expect("the messages");
     let of = |device: &str| {
         let lines = messages.lines().filter(|line| line.contains(device));
@@ -354,7 +330,7 @@ fn device_on_two_partitions_is_told_by_the_run_and_by_verify() {
 
 #[test]
 fn verify_tells_proved_different_and_unchecked_apart() {
-    let place = Place::new();
+    let place = new_place();
     let config = place.config(&place.embedded());
     let missing = tidemill("verify", &config, &[]);
     assert_eq!(missing.status.code(), Some(2), "no store: {}", text(&missing.stderr));
@@ -382,7 +358,7 @@ fn verify_tells_proved_different_and_unchecked_apart() {
 
 #[test]
 fn stdout_sink_prints_a_line_of_json_for_each_row() {
-    let place = Place::new();
+    let place = new_place();
     let config = place.config("[sink.stdout]");
     let output = tidemill("run", &config, &[]);
     let logged = text(&output.stderr);

@@ -412,7 +412,7 @@ fn store_that_is_down_while_messages_come_is_caught_up_with() {
             run.must_run();
             thread::sleep(Duration::from_millis(100));
         }
-        check_memory("a store that is down", run.id());
+        check_memory("a store that is down", run.pid());
         server.up();
         eprintln!("{}", load.join().expect("sent"));
     });
@@ -420,7 +420,7 @@ fn store_that_is_down_while_messages_come_is_caught_up_with() {
     let up_at = Instant::now();
     job.until_done(&mut [&mut run]);
     eprintln!("caught up {:.1} s behind the last message", up_at.elapsed().as_secs_f64());
-    check_memory("a store that was down", run.id());
+    check_memory("a store that was down", run.pid());
     run.terminate();
     topic.expect(60_000, u64::MAX);
     job.prove();

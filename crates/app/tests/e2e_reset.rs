@@ -1,5 +1,6 @@
 //! Operators' decisions about commits, as a user meets them: a store that somebody else writes, a
-//! configuration or a log that no longer fits the records, and what `reset` makes of it.
+//! configuration or a log that no longer fits the records, and what `reset` makes of it, in each
+//! kind of store.
 
 mod e2e;
 
@@ -10,17 +11,35 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use e2e::{TIDEMILL, job::Run};
+use e2e::{
+    TIDEMILL,
+    job::{Run, Store},
+    place::{said, tidemill},
+    services::{self, Version},
+};
 use tempfile::TempDir;
 
-/// A folder with a store and a configuration that is written anew for each run.
+/// A folder with a configuration that is written anew for each run, and a store.
 struct Place {
     directory: TempDir,
+    store: Store,
+    /// What readers read.
+    table: String,
 }
 
 impl Place {
     fn new() -> Place {
-        Place { directory: tempfile::tempdir().expect("a temporary folder") }
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        Place { directory, store: Store::Embedded, table: "sensors".to_owned() }
+    }
+
+    /// A database of its own on a server.
+    fn on(version: Version, database: &str) -> Place {
+        let url = version.url();
+        let query = format!("DROP DATABASE IF EXISTS {database}");
+        services::ask(&url, &query).expect("the server answers");
+        let table = format!("{database}.sensors");
+        Place { store: Store::server(&url), table, ..Place::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -35,13 +54,23 @@ impl Place {
              [source.generate]\npace = \"fast\"\nrate_per_s = 100\ndevices = 10\n\
              partitions = 2\n{generate}\n\
              [schema]\npreset = \"sensor\"\n[window]\n{window}\n\
-             [sink.embedded]\npath = {:?}\ntable = \"sensors\"\nbusy_timeout = \"500ms\"\n\
-             [http]\nenabled = false\n",
-            self.path("rows.db")
+             {}table = \"{}\"\n[http]\nenabled = false\n",
+            self.sink(),
+            self.table
         );
         let path = self.path("tidemill.toml");
         fs::write(&path, text).expect("the configuration is written");
         path
+    }
+
+    fn sink(&self) -> String {
+        match &self.store {
+            Store::Embedded => {
+                let path = self.path("rows.db");
+                format!("[sink.embedded]\npath = {path:?}\nbusy_timeout = \"500ms\"\n")
+            }
+            Store::ClickHouse { url, .. } => format!("[sink.clickhouse]\nurl = \"{url}\"\n"),
+        }
     }
 
     /// Runs until windows are closed and others are open, then stops in order.
@@ -58,14 +87,38 @@ impl Place {
         run.logged()
     }
 
-    fn ask(&self, sql: &str) -> i64 {
-        let store = rusqlite::Connection::open(self.path("rows.db")).expect("the store's file");
-        store.query_row(sql, [], |row| row.get(0)).expect("an answer")
+    /// Asks for a number of the rows that readers see.
+    fn of_rows(&self, what: &str) -> i64 {
+        self.ask(&format!("SELECT {what} FROM {}", self.table))
     }
-}
 
-fn tidemill(command: &str, config: &Path, more: &[&str]) -> Output {
-    typing("", command, config, more)
+    /// Asks for a number of the newest commit of each partition.
+    fn of_commits(&self, what: &str) -> i64 {
+        let commits = match &self.store {
+            Store::Embedded => format!("{}_commits", self.table),
+            Store::ClickHouse { .. } => format!(
+                "(SELECT * FROM {}_commits \
+                 ORDER BY revision DESC, closed_until_ms DESC, commit_number DESC \
+                 LIMIT 1 BY pipeline, partition)",
+                self.table
+            ),
+        };
+        self.ask(&format!("SELECT {what} FROM {commits}"))
+    }
+
+    fn ask(&self, sql: &str) -> i64 {
+        match &self.store {
+            Store::Embedded => {
+                let store = rusqlite::Connection::open(self.path("rows.db"));
+                let store = store.expect("the store's file");
+                store.query_row(sql, [], |row| row.get(0)).expect("an answer")
+            }
+            Store::ClickHouse { url, .. } => {
+                let answer = services::ask(url, sql).expect("an answer");
+                answer.parse().unwrap_or_else(|_| panic!("{sql}: {answer}"))
+            }
+        }
+    }
 }
 
 /// Runs a command to its end and types something into it.
@@ -84,11 +137,6 @@ fn typing(typed: &str, command: &str, config: &Path, more: &[&str]) -> Output {
     let _ = stdin.write_all(typed.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("its output")
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
 /// Expects that every message is accounted for.
@@ -120,16 +168,21 @@ fn second_process_on_a_store_is_told_which_one_writes_it() {
 
 #[test]
 fn reset_asks_and_needs_a_generation_and_then_all_is_read_again() {
-    let place = Place::new();
+    forget(&Place::new());
+}
+
+#[test]
+fn reset_on_a_server_has_all_read_again() {
+    Version::ALL.into_iter().for_each(|version| forget(&Place::on(version, "reset_forget")));
+}
+
+fn forget(place: &Place) {
     let finite = "messages = 30000";
     let config = place.config(0, finite, "");
     let nothing = tidemill("reset", &config, &["--yes"]);
     assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
     assert_eq!(tidemill("run", &config, &[]).status.code(), Some(0));
-    let (rows, messages) = (
-        place.ask("SELECT count(*) FROM sensors_rows"),
-        place.ask("SELECT sum(record_count) FROM sensors_rows"),
-    );
+    let (rows, messages) = (place.of_rows("count(*)"), place.of_rows("sum(record_count)"));
     let too_low = tidemill("reset", &config, &["--yes"]);
     assert_eq!(too_low.status.code(), Some(2));
     assert!(said(&too_low).contains("write generation = 1 into [pipeline]"), "{}", said(&too_low));
@@ -138,7 +191,7 @@ fn reset_asks_and_needs_a_generation_and_then_all_is_read_again() {
     let refused = typing("resett\n", "reset", &config, &[]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("nothing was changed"), "{}", said(&refused));
-    assert_eq!(place.ask("SELECT max(generation) FROM sensors_commits"), 0);
+    assert_eq!(place.of_commits("max(generation)"), 0);
     let wrong = tidemill("reset", &config, &["--yes", "--partition", "7"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
     let done = typing("reset\n", "reset", &config, &[]);
@@ -149,18 +202,26 @@ fn reset_asks_and_needs_a_generation_and_then_all_is_read_again() {
     assert_eq!(tidemill("run", &config, &[]).status.code(), Some(0));
     let proved = prove(&config);
     assert!(!proved.contains("rows from before a reset"), "all were replaced: {proved}");
-    assert_eq!(place.ask("SELECT count(*) FROM sensors_rows"), rows);
-    assert_eq!(place.ask("SELECT sum(record_count) FROM sensors_rows"), messages);
-    assert_eq!(place.ask("SELECT min(revision >> 44) FROM sensors_rows"), 1);
+    assert_eq!(place.of_rows("count(*)"), rows);
+    assert_eq!(place.of_rows("sum(record_count)"), messages);
+    assert!(place.of_rows("min(revision)") >= 1 << 44, "rows of generation 1");
 }
 
 #[test]
 fn log_that_is_not_the_one_of_the_records_stops_and_the_loss_is_counted() {
-    let place = Place::new();
+    accept_loss(&Place::new());
+}
+
+#[test]
+fn loss_accepted_on_a_server_is_counted() {
+    Version::ALL.into_iter().for_each(|version| accept_loss(&Place::on(version, "reset_loss")));
+}
+
+fn accept_loss(place: &Place) {
     let config = place.config(0, "", "");
     place.run_for_a_while(&config);
     prove(&config);
-    assert!(place.ask("SELECT sum(open) FROM sensors_commits") > 100);
+    assert!(place.of_commits("sum(open)") > 100);
 
     let other = "malformed_ratio = 0.5";
     let logged = place.run_that_fails(&place.config(0, other, ""));
@@ -171,17 +232,13 @@ fn log_that_is_not_the_one_of_the_records_stops_and_the_loss_is_counted() {
     let done = tidemill("reset", &config, &["--accept-loss", "--yes"]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert!(said(&done).contains("their other messages are counted as lost"), "{}", said(&done));
-    let lost = place.ask("SELECT sum(lost) FROM sensors_commits");
+    let lost = place.of_commits("sum(lost)");
     assert!(lost > 100, "{lost}");
     prove(&config);
     place.run_for_a_while(&config);
     assert!(prove(&config).contains("accepted as lost"));
-    assert_eq!(place.ask("SELECT sum(lost) FROM sensors_commits"), lost);
-    assert_eq!(
-        place
-            .ask("SELECT sum(messages - aggregated - open - late - rejected) FROM sensors_commits"),
-        lost
-    );
+    assert_eq!(place.of_commits("sum(lost)"), lost);
+    assert_eq!(place.of_commits("sum(messages - aggregated - open - late - rejected)"), lost);
 }
 
 #[test]
@@ -196,8 +253,8 @@ fn configuration_that_changes_rows_is_refused_until_the_generation_is_raised() {
     let raised = place.config(1, "", "size = \"30s\"");
     place.run_for_a_while(&raised);
     prove(&raised);
-    let lengths = "SELECT count(DISTINCT time - window_start) FROM sensors_rows";
-    assert_eq!(place.ask(lengths), 2, "rows of closed windows stay");
+    let lengths = "count(DISTINCT time - window_start)";
+    assert_eq!(place.of_rows(lengths), 2, "rows of closed windows stay");
     let lower = place.run_that_fails(&place.config(0, "", "size = \"30s\""));
     assert!(lower.contains("generation 1, this run has 0"), "{lower}");
 }

@@ -10,35 +10,21 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use e2e::{TIDEMILL, alone, job::Run, until};
-use tempfile::TempDir;
+use e2e::{
+    TIDEMILL, alone,
+    job::Run,
+    place::{Place, text, tidemill},
+    until,
+};
 
 const MESSAGES: usize = 400_000;
 
-/// A folder with messages, configurations and stores.
-struct Place {
-    directory: TempDir,
+/// Two hundred devices.
+fn new_place(messages: usize) -> Place {
+    Place::of_messages(messages, &["--rate", "1000", "--devices", "200"])
 }
 
 impl Place {
-    /// Generates messages of 200 devices into `messages.ndjson`.
-    fn new(messages: usize) -> Place {
-        let place = Place { directory: tempfile::tempdir().expect("a temporary folder") };
-        let output = Command::new(TIDEMILL)
-            .args(["generate", "--messages", &messages.to_string(), "--rate", "1000"])
-            .args(["--devices", "200", "--late-ratio", "0.001", "--malformed-ratio", "0.001"])
-            .arg("--out")
-            .arg(place.path("messages.ndjson"))
-            .output()
-            .expect("tidemill can be run");
-        assert!(output.status.success(), "{output:?}");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     fn content(&self) -> Vec<u8> {
         fs::read(self.path("messages.ndjson")).expect("the messages")
     }
@@ -98,10 +84,6 @@ impl Place {
     }
 }
 
-fn tidemill(command: &str, config: &Path) -> Output {
-    Command::new(TIDEMILL).arg(command).arg(config).output().expect("tidemill can be run")
-}
-
 /// Runs a configuration with a stream as its standard input.
 fn run_fed(config: &Path, stream: &[u8]) -> Output {
     let mut process = Command::new(TIDEMILL)
@@ -115,10 +97,6 @@ fn run_fed(config: &Path, stream: &[u8]) -> Output {
     // One that refuses the stream closes it.
     let _ = process.stdin.take().expect("a pipe").write_all(stream);
     process.wait_with_output().expect("tidemill ends")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -157,9 +135,9 @@ fn run_with_kills(place: &Place, name: &str, config: &Path) -> usize {
 #[test]
 fn packed_files_give_the_rows_of_the_plain_one_though_killed_again_and_again() {
     let _alone = alone();
-    let place = Place::new(MESSAGES);
+    let place = new_place(MESSAGES);
     let plain = place.file_config("plain", "messages.ndjson");
-    succeeded(&tidemill("run", &plain));
+    succeeded(&tidemill("run", &plain, &[]));
     let expected = place.stored("plain");
     assert!(expected.0.len() > 1_000 && expected.1.len() > 400);
     let content = place.content();
@@ -174,35 +152,35 @@ fn packed_files_give_the_rows_of_the_plain_one_though_killed_again_and_again() {
         assert!(kills >= 2, "{name}: killed {kills} times");
         let stored = place.stored(&format!("of_{name}"));
         assert!(stored == expected, "{name}: the store differs");
-        let verified = tidemill("verify", &config);
+        let verified = tidemill("verify", &config, &[]);
         assert!(text(&verified.stdout).contains("proved"), "{}", text(&verified.stdout));
     }
 }
 
 #[test]
 fn lines_before_the_damage_are_stored_and_a_sound_archive_goes_on_from_there() {
-    let place = Place::new(20_000);
-    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson")));
+    let place = new_place(20_000);
+    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson"), &[]));
     for (name, packed) in [("gzip", gzip(&place.content())), ("zstd", zstd(&place.content()))] {
         fs::write(place.path(name), &packed[..packed.len() * 2 / 3]).expect("written");
         let store = format!("of_{name}");
         let config = place.file_config(&store, name);
-        let output = tidemill("run", &config);
+        let output = tidemill("run", &config, &[]);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("the {name} archive is cut off at byte")), "{said}");
         let processed = place.processed(&store);
         assert!((8_000..20_000).contains(&processed), "{processed} of 20000 messages");
         fs::write(place.path(name), &packed).expect("written");
-        succeeded(&tidemill("run", &config));
+        succeeded(&tidemill("run", &config, &[]));
         assert!(place.stored(&store) == place.stored("plain"), "{name}: the store differs");
     }
 }
 
 #[test]
 fn stream_is_counted_once_if_it_is_fed_again_and_no_other_is_mixed_in() {
-    let place = Place::new(20_000);
-    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson")));
+    let place = new_place(20_000);
+    succeeded(&tidemill("run", &place.file_config("plain", "messages.ndjson"), &[]));
     let content = place.content();
     let config = place.config("stdin", "[source.stdin]");
     // The first half of it, and then a kill: nothing says that the stream has ended.
@@ -235,18 +213,18 @@ fn stream_is_counted_once_if_it_is_fed_again_and_no_other_is_mixed_in() {
     // The same from its beginning, packed this time.
     succeeded(&run_fed(&config, &gzip(&content)));
     assert!(place.stored("stdin") == place.stored("plain"), "the store differs");
-    let verified = tidemill("verify", &config);
+    let verified = tidemill("verify", &config, &[]);
     assert!(text(&verified.stdout).contains("proved"), "{}", text(&verified.stdout));
 }
 
 #[test]
 fn what_is_no_file_is_refused_with_a_remedy() {
-    let place = Place::new(10);
+    let place = new_place(10);
     let dash = place.config("dash", "[source.file]\npaths = [\"-\"]");
-    let said = text(&tidemill("check", &dash).stderr);
+    let said = text(&tidemill("check", &dash, &[]).stderr);
     assert!(said.contains("names the standard input; write [source.stdin] instead"), "{said}");
     let device = place.config("device", "[source.file]\npaths = [\"/dev/null\"]");
-    let output = tidemill("run", &device);
+    let output = tidemill("run", &device, &[]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("is no plain file; feed it to [source.stdin]"), "{said}");
@@ -271,20 +249,20 @@ fn generate(place: &Place, options: &[&str], file: &str) {
 
 #[test]
 fn generated_faults_are_the_same_from_the_command_and_from_the_source() {
-    let place = Place::new(10);
+    let place = new_place(10);
     let options = "--messages 30000 --rate 300 --devices 30 --missing-ratio 0.1 \
                    --duplicate-ratio 0.05 --silent-ratio 0.2 --silent-for-ms 20000 \
                    --wrong-clock-ratio 0.2 --wrong-clock-by-ms 20000 --burst-every-ms 10000 \
                    --burst-ratio 0.2 --malformed-ratio 0.01";
     let options: Vec<&str> = options.split_whitespace().collect();
     generate(&place, &options, "faults.ndjson");
-    succeeded(&tidemill("run", &place.file_config("file", "faults.ndjson")));
+    succeeded(&tidemill("run", &place.file_config("file", "faults.ndjson"), &[]));
     let source = "[source.generate]\npace = \"fast\"\nmessages = 30000\nrate_per_s = 300\n\
                   devices = 30\nmissing_ratio = 0.1\nduplicate_ratio = 0.05\nsilent_ratio = 0.2\n\
                   silent_for = \"20s\"\nwrong_clock_ratio = 0.2\nwrong_clock_by = \"20s\"\n\
                   burst_every = \"10s\"\nburst_ratio = 0.2\nmalformed_ratio = 0.01";
     let made = place.config("made", source);
-    succeeded(&tidemill("run", &made));
+    succeeded(&tidemill("run", &made, &[]));
     let (rows, letters) = place.stored("file");
     assert!(rows == place.stored("made").0, "rows differ");
     // Positions do: numbers of messages, not bytes.
@@ -300,7 +278,7 @@ fn generated_faults_are_the_same_from_the_command_and_from_the_source() {
 
 #[test]
 fn init_writes_a_configuration_that_checks_and_runs_for_every_shape() {
-    let place = Place::new(10);
+    let place = new_place(10);
     for (shape, preset) in [("sensor", "sensor"), ("nested", "sensor-nested"), ("cpu", "cpu")] {
         let options = ["--messages", "12000", "--rate", "100", "--devices", "10", "--shape", shape];
         let faults = ["--missing-ratio", "0.05", "--malformed-ratio", "0.002"];
@@ -344,7 +322,7 @@ fn init_writes_a_configuration_that_checks_and_runs_for_every_shape() {
 
 #[test]
 fn init_without_anything_to_guess_from_says_so() {
-    let place = Place::new(10);
+    let place = new_place(10);
     fs::write(place.path("empty"), "").expect("written");
     fs::write(place.path("words"), "no json\n").expect("written");
     let said = |file: &str| {
@@ -357,14 +335,23 @@ fn init_without_anything_to_guess_from_says_so() {
     assert!(said("empty").contains("has no message"), "{}", said("empty"));
     assert!(said("words").contains("none of 1 messages is a JSON object"), "{}", said("words"));
     assert!(said("absent").contains("No such file"), "{}", said("absent"));
+    fs::write(place.path("timeless"), "{\"id\":\"a\",\"volts\":1.5}\n".repeat(9)).expect("written");
+    let mut command = Command::new(TIDEMILL);
+    let output = command.args(["init", "--from"]).arg(place.path("timeless")).output();
+    let written = text(&output.expect("tidemill can be run").stdout);
+    assert!(written.contains("time = \"publish\"\n"), "{written}");
+    assert!(
+        written.contains("its modification time: all its messages are one window"),
+        "{written}"
+    );
 }
 
 #[test]
 fn explain_tells_the_plan_with_its_numbers_and_the_columns_of_the_store() {
-    let place = Place::new(2_000);
+    let place = new_place(2_000);
     let config = place.file_config("plain", "messages.ndjson");
-    succeeded(&tidemill("run", &config));
-    let output = tidemill("explain", &config);
+    succeeded(&tidemill("run", &config, &[]));
+    let output = tidemill("explain", &config, &[]);
     succeeded(&output);
     let said = text(&output.stdout);
     let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");

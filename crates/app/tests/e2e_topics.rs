@@ -7,12 +7,13 @@ mod e2e;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
 use e2e::{
     TIDEMILL,
     job::Run,
+    place::{said, tidemill},
     services::{admin_delete, broker},
     until,
 };
@@ -94,16 +95,6 @@ impl Place {
         // No file or no table yet: nothing is committed.
         store.and_then(|store| store.query_row(&sql, [], |row| row.get(0))).unwrap_or(0)
     }
-}
-
-fn tidemill(command: &str, config: &Path, more: &[&str]) -> Output {
-    let mut process = Command::new(TIDEMILL);
-    process.arg(command).arg(config).args(more).output().expect("tidemill can be run")
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tutorial, executed: every block of `docs/tutorial.md`, in order, in one shell, against real
-//! services. A comment before a block says what it is: `settings` (addresses, replaced by those of
-//! the services here), `file: NAME`, `run`, or `output` of the run before, with `...` for anything.
-//! It does not judge the prose between them.
+//! services; and `docs/verify.md`, which needs none. A comment before a block says what it is:
+//! `settings` (addresses, replaced by those of the services here), `file: NAME`, `run`, or `output`
+//! of the run before, with `...` for anything. It does not judge the prose between them.
 
 mod e2e;
 
@@ -138,8 +138,6 @@ fn clean(clickhouse: &str) {
 
 #[test]
 fn every_block_of_the_tutorial_does_what_the_page_says() {
-    let page = fs::read_to_string(root().join("docs/tutorial.md")).expect("the tutorial");
-    let blocks = blocks(&page);
     let (broker, clickhouse) = (services::broker(), Version::Modern.url());
     clean(&clickhouse);
     let [http] = free_ports();
@@ -148,9 +146,20 @@ fn every_block_of_the_tutorial_does_what_the_page_says() {
          export HTTP=127.0.0.1:{http}\n",
         broker.url, broker.admin
     );
+    execute("docs/tutorial.md", &settings, [12, 10]);
+}
+
+#[test]
+fn every_block_of_the_page_of_verify_does_what_the_page_says() {
+    execute("docs/verify.md", "", [4, 4]);
+}
+
+/// Runs a page, which has at least so many runs and outputs.
+fn execute(page: &str, settings: &str, at_least: [usize; 2]) {
+    let blocks = blocks(&fs::read_to_string(root().join(page)).expect("the page"));
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("tutorial.sh");
-    fs::write(&path, script(&blocks, &settings)).expect("the script is written");
+    let path = folder.path().join("page.sh");
+    fs::write(&path, script(&blocks, settings)).expect("the script is written");
     let binaries = Path::new(TIDEMILL).parent().expect("a file has a folder").display();
     let search = format!("{binaries}:{}", std::env::var("PATH").expect("a search path"));
     // Ends the shell and all that it has started, however it goes.
@@ -165,10 +174,10 @@ fn every_block_of_the_tutorial_does_what_the_page_says() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     // Gone at the end of the tutorial; what is left of it says why it did not get there.
     let log = fs::read_to_string(folder.path().join("run.log")).unwrap_or_default();
-    compare(&blocks, &said, &log);
+    compare(&blocks, &said, &log, at_least);
 }
 
-fn compare(blocks: &[Block], said: &str, log: &str) {
+fn compare(blocks: &[Block], said: &str, log: &str, at_least: [usize; 2]) {
     let mut rest = said;
     let (mut runs, mut compared) = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.kind == Kind::Run) {
@@ -190,5 +199,6 @@ fn compare(blocks: &[Block], said: &str, log: &str) {
         assert!(matches(&pattern, &lines), "{differs}\n{said}\n{log}");
         compared += usize::from(expected.is_some());
     }
-    assert!(runs >= 12 && compared >= 10, "only {runs} runs and {compared} outputs");
+    let enough = runs >= at_least[0] && compared >= at_least[1];
+    assert!(enough, "only {runs} runs and {compared} outputs");
 }

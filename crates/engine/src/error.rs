@@ -89,6 +89,18 @@ pub enum LaneErrorKind {
     /// Another process has committed for this lane.
     #[error("{0}")]
     Fenced(String),
+    /// The source no longer has a partition whose messages are in no row yet.
+    #[error(
+        "the source no longer has this partition, and {open} of its messages are in windows that \
+         are not merged: put it back, or raise pipeline.generation and run \"tidemill reset CONFIG\""
+    )]
+    PartitionGone {
+        /// How many messages would be in no row.
+        open: u64,
+    },
+    /// A device has more messages in one window than can be counted.
+    #[error("{0}; make window.size smaller, or the device's messages fewer")]
+    Uncountable(String),
     /// Open windows have reached the limit of memory, and nothing else can come free.
     #[error(
         "open windows take {open} bytes, limits.memory_max = {max}, and this lane has most of \
@@ -111,6 +123,8 @@ impl LaneErrorKind {
         match self {
             LaneErrorKind::Fingerprint { .. }
             | LaneErrorKind::Newer { .. }
+            | LaneErrorKind::PartitionGone { .. }
+            | LaneErrorKind::Uncountable(_)
             | LaneErrorKind::Memory { .. } => Domain::User,
             LaneErrorKind::Replay(_) => Domain::Internal,
             _ => Domain::External,

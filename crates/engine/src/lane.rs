@@ -5,14 +5,13 @@
 //! may be acknowledged). It reads no clock, opens no connection and starts no thread: the pipeline
 //! and the simulator perform its actions. Times are milliseconds of any steady clock.
 
-mod room;
-
 use std::{collections::VecDeque, sync::Arc};
 
 use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::{
     effect::{ClosedWindow, Effects},
     event::{EventBlock, Position},
+    held::Closing,
     rollup::{Progress, Rollup, RollupConfig},
     row::RowBlock,
 };
@@ -25,6 +24,9 @@ use crate::{
     port::{Commit, Continuity, DeadLetter, Entry, RawMessage, StoreError},
     record::{CommitId, CommitRecord, LaneId},
 };
+
+mod held;
+mod room;
 
 /// Messages decoded and folded together. Blocks this small stay in the second-level cache.
 const BLOCK_MESSAGES: usize = 256;
@@ -117,6 +119,9 @@ pub struct Lane {
     committed_ordinal: u64,
     watermark_moved_at_ms: u64,
     watermark_seen_ms: i64,
+    /// Up to when windows are merged, where a row needs several lanes.
+    merged_until_ms: Option<i64>,
+    has_ended: bool,
 }
 
 impl Lane {
@@ -148,6 +153,8 @@ impl Lane {
             committed_ordinal: 0,
             watermark_moved_at_ms: 0,
             watermark_seen_ms: i64::MIN,
+            merged_until_ms: None,
+            has_ended: false,
         }
     }
 
@@ -212,6 +219,7 @@ impl Lane {
         self.watermark_moved_at_ms = now_ms;
         self.phase = Phase::Running;
         let Some(record) = record else {
+            self.rollup = self.rollup_at(&Progress::BIRTH, Vec::new());
             actions.push(Action::Read { from: None, seek: false });
             return;
         };
@@ -227,21 +235,26 @@ impl Lane {
         self.committed_ordinal = record.ordinal;
         // In a birth record the resume position is the first entry, and nothing is open.
         let open = record.processed.and(record.resume);
-        self.rollup = Rollup::new(
-            self.config.rollup.clone(),
-            &Progress {
-                ordinal: record.ordinal,
-                closed_until_ms: record.closed_until_ms,
-                highest_event_time_ms: record.highest_event_time_ms,
-                processed: record.processed,
-                resume: open,
-                ledger: record.ledger,
-            },
-        );
+        let progress = Progress {
+            ordinal: record.ordinal,
+            closed_until_ms: record.closed_until_ms,
+            highest_event_time_ms: record.highest_event_time_ms,
+            processed: record.processed,
+            resume: open,
+            ledger: record.ledger,
+        };
+        self.rollup = self.rollup_at(&progress, record.closings.clone());
         self.watermark_seen_ms = record.highest_event_time_ms;
         self.cursor.restore(&record);
-        let from = self.cursor.from();
-        actions.push(Action::Read { from, seek: false });
+        actions.push(Action::Read { from: self.cursor.from(), seek: false });
+    }
+
+    fn rollup_at(&self, progress: &Progress, closings: Vec<Closing>) -> Rollup {
+        let config = self.config.rollup.clone();
+        match self.merged_until_ms {
+            None => Rollup::new(config, progress),
+            Some(merged_until_ms) => Rollup::holding(config, progress, merged_until_ms, closings),
+        }
     }
 
     fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {
@@ -362,7 +375,7 @@ impl Lane {
         if !self.accepts() || self.rollup.is_replaying() {
             return;
         }
-        if now_ms.saturating_sub(self.watermark_moved_at_ms) >= self.config.idle_timeout_ms {
+        if self.is_quiet(now_ms) {
             self.rollup.emit_open(&mut self.effects);
             self.watermark_moved_at_ms = now_ms;
         }
@@ -382,6 +395,7 @@ impl Lane {
             self.fail(error.into(), actions);
             return;
         }
+        self.has_ended = true;
         self.drain(now_ms, actions);
     }
 
@@ -430,7 +444,8 @@ impl Lane {
         self.committed_at_ms = now_ms;
         let mut progress = self.rollup.progress();
         if progress.resume.is_none() {
-            progress.resume = self.cursor.rest();
+            let unread = self.birth.filter(|_| progress.processed.is_none());
+            progress.resume = self.cursor.rest().or(unread);
         }
         self.committed_ordinal = progress.ordinal;
         let acknowledge = self.cursor.acknowledgeable(progress.resume);
@@ -459,6 +474,9 @@ impl Lane {
             processed: progress.processed,
             resume: progress.resume,
             ledger: progress.ledger,
+            closings: self.rollup.closings().to_vec(),
+            lanes: Vec::new(),
+            turn: 0,
         };
         let rows = std::mem::take(&mut self.effects.rows);
         let letters = std::mem::take(&mut self.letters);

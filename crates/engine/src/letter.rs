@@ -22,6 +22,7 @@ pub(crate) fn dead_letter(
     let kept = payload.len().min(config.dead_letter_bytes_max);
     let join = |key: &[u8]| key::parts(key).collect::<Vec<_>>().join("/");
     DeadLetter {
+        partition: config.rollup.source_partition.as_str().into(),
         position: letter.position,
         ordinal: letter.ordinal,
         revision: revision(config.rollup.generation, letter.ordinal),

@@ -6,6 +6,8 @@
 
 mod cursor;
 pub mod error;
+pub mod junction;
+mod junction_worker;
 mod key_homes;
 pub mod lane;
 pub mod ledger;
@@ -18,6 +20,7 @@ pub mod record;
 pub mod reset;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod tally;
 pub mod window_log;
 mod worker;
 pub mod writer;

@@ -20,6 +20,7 @@ use std::{
 use tracing::info;
 
 use crate::{
+    junction_worker::JunctionWorker,
     key_homes::KeyHomes,
     lane::LaneConfig,
     metrics::{Metrics, Queued},
@@ -36,8 +37,11 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct PipelineConfig {
     /// The lanes' configuration; each lane gets its partition's name.
     pub lane: LaneConfig,
-    /// Threads that decode and fold.
+    /// Threads that decode and fold; merged lanes have one.
     pub worker_threads: usize,
+    /// Whether rows are merged from the windows of all lanes, and how many closed windows of a lane
+    /// may wait for the others; `None`: each lane makes rows of its own.
+    pub merge: Option<usize>,
     /// How failed commits are repeated.
     pub retry: RetryConfig,
     /// How long a drain waits for the store.
@@ -147,11 +151,12 @@ impl Threads {
             }));
         }
         let key_homes = Arc::new(KeyHomes::new(config.routed_devices_max));
-        let workers = (0..config.worker_threads).map(|index| {
+        let worker_threads = if config.merge.is_some() { 1 } else { config.worker_threads };
+        let workers = (0..worker_threads).map(|index| {
             let (sender, receiver) = channel();
             let mut lane = config.lane.clone();
             lane.continuity = source.continuity();
-            let worker = Worker::new(WorkerContext {
+            let context = WorkerContext {
                 lane,
                 control: source.control(),
                 store: store_senders[index % store_senders.len()].clone(),
@@ -160,8 +165,13 @@ impl Threads {
                 log_windows: config.log_windows,
                 key_homes: key_homes.clone(),
                 give_up: give_up.clone(),
+            };
+            let merge = config.merge;
+            let thread = spawn("worker", move || match merge {
+                Some(held_max) => JunctionWorker::new(context, held_max).run(&receiver),
+                None => Worker::new(context).run(&receiver),
             });
-            (sender, spawn("worker", move || worker.run(&receiver)))
+            (sender, thread)
         });
         Threads { workers: workers.collect(), writers, metrics: metrics.clone() }
     }
@@ -184,6 +194,12 @@ impl Threads {
             SourceEvent::Failed(partition, text) => {
                 let worker = self.worker_of(seen, &partition);
                 let _ = self.workers[worker].0.send(ToWorker::Failed(partition, text));
+                return;
+            }
+            SourceEvent::Partitions(partitions) => {
+                for (sender, _) in &self.workers {
+                    let _ = sender.send(ToWorker::Partitions(partitions.clone()));
+                }
                 return;
             }
             SourceEvent::Exhausted | SourceEvent::Standby(_) => return,

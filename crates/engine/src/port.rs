@@ -18,6 +18,8 @@ use crate::record::{CommitId, CommitRecord, LaneId};
 /// A message that is in no row, with what is needed to find and repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// The partition of its lane.
+    pub partition: Arc<str>,
     /// Where the message stands; with the lane this is the letter's identity.
     pub position: Position,
     /// How many messages of the lane stand up to here.
@@ -123,6 +125,8 @@ pub enum Continuity {
 /// What a source tells the engine.
 #[derive(Clone, Debug)]
 pub enum SourceEvent {
+    /// These partitions there are: told before any is assigned, and again when there are more.
+    Partitions(Vec<Arc<str>>),
     /// This process now owns the partition; nothing is delivered before
     /// [`SourceControl::read_from`]. Also after every loss of the connection: the lane starts
     /// again from its record.
@@ -165,6 +169,10 @@ pub trait SourceControl: Send + Sync {
 
     /// Gives back the credit of processed entries, so that as much more may be delivered.
     fn credit(&self, partition: &str, credit: u32);
+
+    /// Gives a partition back and asks for it again; it is assigned anew, and until then nothing
+    /// of it is delivered. Where nobody else can have it, nothing happens.
+    fn assign_again(&self, partition: &str);
 
     /// Tells that the partition is committed up to and with this entry; a lower bound for others.
     fn acknowledge(&self, partition: &str, through: Position);

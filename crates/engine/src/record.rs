@@ -5,12 +5,21 @@
 use std::sync::Arc;
 
 use tidemill_kernel::event::Position;
+pub use tidemill_kernel::held::Closing;
 pub use tidemill_kernel::rollup::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, revision};
 
 use crate::ledger::Ledger;
 
 /// The version of the record's meaning, written into every record.
-pub const RECORD_FORMAT: u32 = 2;
+pub const RECORD_FORMAT: u32 = 3;
+
+/// The partition of a record that stands for all lanes of a pipeline, and of the rows that are
+/// merged from them.
+pub const ALL_PARTITIONS: &str = "*";
+
+/// Commits that an owner of merged lanes may make in a second without a later owner's being taken
+/// for older.
+pub const TURN_COMMITS_BITS: u32 = 12;
 
 /// Which lane: a partition as one pipeline reads it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,12 +84,22 @@ pub struct CommitRecord {
     pub resume: Option<Position>,
     /// Where the messages up to `ordinal` went.
     pub ledger: Ledger,
+    /// What the lane closed and no row holds yet; empty unless lanes are merged.
+    pub closings: Vec<Closing>,
+    /// The lanes that this record is the sum of; empty in the record of one lane.
+    pub lanes: Vec<CommitRecord>,
+    /// Orders the records of merged lanes, whose ordinals do not; 0 in the record of one lane. It
+    /// grows with each commit, and an owner begins above the time (s) shifted by
+    /// [`TURN_COMMITS_BITS`].
+    pub turn: u64,
 }
 
 impl CommitRecord {
-    /// Returns the revision that orders records and rows: generation, then ordinal.
+    /// Returns the revision that orders records: generation, then ordinal as in rows and letters,
+    /// or the turn where lanes are merged.
     pub fn revision(&self) -> u64 {
-        revision(self.generation, self.ordinal)
+        let order = if self.lanes.is_empty() { self.ordinal } else { self.turn };
+        revision(self.generation, order)
     }
 
     /// Returns the keys of the lines that differ between this record's fingerprint and another.

@@ -37,6 +37,7 @@ impl Reset<'_> {
             birth_generation: self.generation,
             processed: None,
             ledger: Ledger::default(),
+            lanes: Vec::new(),
             ..self.next(last)
         }
     }
@@ -56,6 +57,9 @@ impl Reset<'_> {
         emitted_count: u64,
         emitted_until_ms: Option<i64>,
     ) -> CommitRecord {
+        if !last.lanes.is_empty() {
+            return self.accept_loss_of_lanes(last, grid, emitted_count, emitted_until_ms);
+        }
         let highest = Timestamp::from_ms(last.highest_event_time_ms);
         let touched = highest.map_or(i64::MIN, |highest| grid.window_end(highest));
         // Rows may hold messages that no record speaks of: written, and then nothing more.
@@ -75,6 +79,39 @@ impl Reset<'_> {
                 lost: last.ledger.lost + last.ledger.open.saturating_sub(emitted_count),
                 ..last.ledger
             },
+            ..self.next(last)
+        }
+    }
+
+    /// Rows of several lanes do not tell which lane their messages came from, and only the sum of
+    /// what the lanes have aggregated means anything: the first lanes get as much as they have.
+    fn accept_loss_of_lanes(
+        self,
+        last: &CommitRecord,
+        grid: WindowGrid,
+        emitted_count: u64,
+        emitted_until_ms: Option<i64>,
+    ) -> CommitRecord {
+        let mut rest = emitted_count;
+        let mut lanes: Vec<CommitRecord> = Vec::with_capacity(last.lanes.len());
+        for (at, lane) in last.lanes.iter().enumerate() {
+            let is_last = at + 1 == last.lanes.len();
+            let share = if is_last { rest } else { rest.min(lane.ledger.open) };
+            rest -= share;
+            lanes.push(self.accept_loss(lane, grid, share, emitted_until_ms));
+        }
+        let closed_until_ms = lanes.iter().map(|lane| lane.closed_until_ms).max();
+        let closed_until_ms = closed_until_ms.unwrap_or(last.closed_until_ms);
+        for lane in &mut lanes {
+            (lane.closed_until_ms, lane.closings) = (closed_until_ms, Vec::new());
+        }
+        CommitRecord {
+            ordinal: lanes.iter().map(|lane| lane.ordinal).sum(),
+            closed_until_ms,
+            birth_ordinal: lanes.iter().map(|lane| lane.birth_ordinal).sum(),
+            ledger: lanes.iter().map(|lane| lane.ledger).sum(),
+            lanes,
+            turn: last.turn + 1,
             ..self.next(last)
         }
     }

@@ -12,10 +12,9 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use tidemill_kernel::effect::ClosedWindow;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -24,9 +23,8 @@ use crate::{
     lane::{Action, Lane, LaneConfig},
     memory::Hold,
     metrics::{Metrics, Queued},
-    port::{Commit, Entry, SourceControl},
+    port::SourceControl,
     record::CommitRecord,
-    window_log::log_devices,
     writer::{Reply, Request, ToStore},
 };
 
@@ -35,6 +33,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// What a worker is told.
 pub(crate) enum ToWorker {
+    /// These partitions there are; all of them, before any other event, where lanes are merged.
+    Partitions(Vec<Arc<str>>),
     Assigned(Arc<str>),
     Revoked(Arc<str>),
     Entry(Arc<str>, Queued),
@@ -43,7 +43,7 @@ pub(crate) enum ToWorker {
     Store {
         partition: Arc<str>,
         epoch: u64,
-        answer: Reply,
+        answer: Box<Reply>,
     },
     /// Process what waits, then end.
     Finish,
@@ -158,6 +158,7 @@ impl Worker {
 
     fn handle(&mut self, event: ToWorker) {
         match event {
+            ToWorker::Partitions(_) => {}
             ToWorker::Assigned(partition) => self.assign(&partition),
             ToWorker::Revoked(partition) => {
                 if let Some(place) = self.places.get(&partition) {
@@ -192,7 +193,7 @@ impl Worker {
                 self.work(&partition);
             }
             ToWorker::Store { partition, epoch, answer } => {
-                self.answer(&partition, epoch, answer);
+                self.answer(&partition, epoch, *answer);
                 self.work(&partition);
             }
             ToWorker::Finish => self.stopping = true,
@@ -261,7 +262,8 @@ impl Worker {
             }
             Reply::Committed { outcome, commit, closed, hold: _hold } => {
                 if outcome.is_ok() {
-                    self.count(partition, &commit, &closed);
+                    self.context.count_commit(partition, &commit, &closed);
+                    self.context.note_homes(partition, &commit);
                 }
                 self.with_lane(partition, |lane, _, actions| lane.committed(outcome, actions));
                 self.fail_if_settled(partition);
@@ -284,53 +286,6 @@ impl Worker {
         let ordinal = record.as_ref().map_or(0, |record| record.ordinal);
         info!(%partition, ordinal, "lane starts");
         self.with_lane(partition, |lane, now, actions| lane.start(record, now, actions));
-    }
-
-    /// Counts and logs a commit that is durable.
-    fn count(&self, partition: &Arc<str>, commit: &Commit, closed: &[ClosedWindow]) {
-        let metrics = &self.context.metrics;
-        let row_count: usize = commit.rows.iter().map(|piece| piece.row_count()).sum();
-        metrics.rows.fetch_add(row_count as u64, Relaxed);
-        metrics.commits.fetch_add(1, Relaxed);
-        metrics.windows.fetch_add(closed.len() as u64, Relaxed);
-        commit.letters.iter().for_each(|letter| metrics.count_letter(letter.reason));
-        self.note_homes(partition, commit);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
-        metrics.update_lane(partition, |status| status.committed_at_ms = Some(unix_ms));
-        for (at, window) in closed.iter().enumerate() {
-            let pieces = Lane::rows_of(commit, closed, at);
-            info!(
-                %partition,
-                time = %crate::window_log::utc(window.end_ms),
-                devices = window.device_count,
-                messages = window.message_count,
-                rows = pieces.iter().map(|piece| piece.row_count()).sum::<usize>(),
-                lag_ms = unix_ms.saturating_sub(window.end_ms),
-                "window closed"
-            );
-            if self.context.log_windows {
-                log_devices(&self.context.lane.rollup.plan, pieces);
-            }
-        }
-    }
-
-    /// Warns, once in a process, of a device whose rows come from two partitions.
-    fn note_homes(&self, partition: &Arc<str>, commit: &Commit) {
-        let schema = self.context.lane.rollup.plan.schema();
-        let (columns, key_count) = (schema.columns(), schema.key_count());
-        let visitors = self.context.key_homes.note(columns, key_count, partition, &commit.rows);
-        let Some(first) = visitors.first() else {
-            return;
-        };
-        let count = visitors.len() as u64;
-        let before = self.context.metrics.devices_on_two_partitions.fetch_add(count, Relaxed);
-        if before == 0 {
-            warn!(
-                device = first.key, %partition, other = %first.home,
-                "a device is on two partitions and has a row of each: key the topic by device"
-            );
-        }
     }
 
     /// Gives waiting entries to a lane as long as it takes them.
@@ -363,7 +318,9 @@ impl Worker {
                     let entry = &queued.entry;
                     let before = place.lane.ledger().messages;
                     self.with_lane(partition, |lane, now, actions| lane.take(entry, now, actions));
-                    self.count_entry(partition, before, entry);
+                    let after =
+                        self.places.get(partition).map(|place| place.lane.ledger().messages);
+                    self.context.count_entry(partition, after.unwrap_or(before) - before, entry);
                     let credit = entry.credit;
                     drop(queued);
                     self.give_credit(partition, credit);
@@ -387,23 +344,6 @@ impl Worker {
         if let Some(text) = place.and_then(|place| place.failure.take()) {
             self.with_lane(partition, |lane, _, actions| {
                 lane.fail(LaneErrorKind::Source(text), actions);
-            });
-        }
-    }
-
-    fn count_entry(&self, partition: &Arc<str>, before: u64, entry: &Entry) {
-        let Some(place) = self.places.get(partition) else {
-            return;
-        };
-        let fresh = place.lane.ledger().messages - before;
-        let bytes: u64 = entry.messages.iter().map(|message| u64::from(message.length)).sum();
-        self.context.metrics.messages.fetch_add(fresh, Relaxed);
-        self.context.metrics.bytes.fetch_add(bytes, Relaxed);
-        if let Some(last) = entry.messages.last() {
-            let (publish_time_ms, position) = (last.publish_time_ms, last.position);
-            self.context.metrics.update_lane(partition, |status| {
-                status.publish_time_ms = Some(publish_time_ms);
-                status.position = Some(position);
             });
         }
     }

@@ -121,7 +121,7 @@ pub(crate) fn serve(
         };
         if let Some(answer) = answer {
             // The worker may be gone already when the process ends.
-            let _ = reply.send(ToWorker::Store { partition, epoch, answer });
+            let _ = reply.send(ToWorker::Store { partition, epoch, answer: Box::new(answer) });
         }
     }
 }

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use tidemill_engine::sim::{Rule, run, run_traced};
+use tidemill_engine::sim::{Rule, merged, run, run_traced};
+
+/// Lines of a trace that a violation shows.
+const TRACE_LINES: usize = 60;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -170,4 +173,61 @@ fn jump_in_a_ledger_is_found() {
 #[test]
 fn jump_over_the_end_of_a_ledger_is_found() {
     assert_found(Rule::RollOverCheck, 2_000);
+}
+
+#[test]
+fn no_seed_breaks_the_protocol_of_merged_lanes() {
+    let count = number("TIDEMILL_SEEDS").unwrap_or(400);
+    let first = number("TIDEMILL_FIRST_SEED").unwrap_or(0);
+    let (mut events, mut message_count, mut failed) = (BTreeMap::new(), 0, Vec::new());
+    for seed in first..first + count {
+        let report = merged::run(seed, None, TRACE_LINES);
+        message_count += report.message_count;
+        for (name, times) in report.events {
+            *events.entry(name).or_insert(0) += times;
+        }
+        failed.extend(report.violation);
+    }
+    println!("{count} seeds of merged lanes, {message_count} messages");
+    events.iter().for_each(|(name, times)| println!("{times:>9} {name}"));
+    failed.iter().for_each(|violation| println!("seed {}: {}", violation.seed, violation.text));
+    if let Some(violation) = failed.first() {
+        panic!("{} of {count} seeds failed, the first:\n{violation}", failed.len());
+    }
+    for name in ["merged", "emitted early", "closed for the silent", "fenced", "worker crashed"] {
+        let times = events.get(name).copied().unwrap_or_default();
+        assert!(times >= count / 100, "{name} happened {times} times: {events:?}");
+    }
+}
+
+/// As [`replay`], of merged lanes.
+#[test]
+fn replay_merged() {
+    let Some(seed) = number("TIDEMILL_SEED") else {
+        return;
+    };
+    let report = merged::run(seed, None, usize::MAX);
+    if let Some(violation) = report.violation {
+        panic!("{violation}");
+    }
+    report.trace.iter().for_each(|line| println!("{line}"));
+}
+
+#[test]
+fn each_broken_rule_of_merged_lanes_is_found() {
+    use merged::Rule;
+    for (rule, seeds) in [
+        (Rule::RowsBeforeRecord, 100),
+        (Rule::AckBeforeResume, 300),
+        (Rule::RetryUntilSuccess, 100),
+        (Rule::ResumeOfHeldWindows, 100),
+        (Rule::Closings, 100),
+        (Rule::ConsistentRead, 300),
+    ] {
+        let found = (0..seeds).any(|seed| merged::run(seed, Some(rule), 1).violation.is_some());
+        assert!(found, "the simulator does not see that {rule:?} is broken");
+    }
+    // Rare: a commit on its way has to arrive between two of the later owner's.
+    let found = merged::run(19_097, Some(Rule::LaterOwnerWins), 1).violation;
+    assert!(found.is_some(), "no later owner loses, or the seed means something else by now");
 }

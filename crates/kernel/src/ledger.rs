@@ -1,6 +1,6 @@
 //! The account of a lane's messages.
 
-use core::ops::AddAssign;
+use core::{iter::Sum, ops::AddAssign};
 
 /// Where each message of a log prefix went. `messages` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,5 +35,14 @@ impl AddAssign for Ledger {
         self.late += other.late;
         self.rejected += other.rejected;
         self.lost += other.lost;
+    }
+}
+
+impl Sum for Ledger {
+    fn sum<I: Iterator<Item = Ledger>>(ledgers: I) -> Ledger {
+        ledgers.fold(Ledger::default(), |mut sum, ledger| {
+            sum += ledger;
+            sum
+        })
     }
 }

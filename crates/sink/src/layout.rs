@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tidemill_engine::{
     ledger::Ledger,
     port::DeadLetter,
-    record::{CommitId, CommitRecord, LaneId, RECORD_FORMAT},
+    record::{CommitId, CommitRecord, LaneId, ORDINAL_MAX, RECORD_FORMAT},
 };
 use tidemill_kernel::{
     event::Position,
     row::{Column, ColumnKind},
 };
 
-use crate::{error::SinkError, value::Value};
+use crate::{error::SinkError, lanes, value::Value};
 
 /// The columns of the rows, checked for what the stores rely on.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ pub fn letter_columns() -> Vec<Column> {
 pub(crate) fn letter_values(lane: &LaneId, letter: &DeadLetter) -> Vec<Value> {
     vec![
         Value::Text(lane.pipeline.to_string()),
-        Value::Text(lane.partition.to_string()),
+        Value::Text(letter.partition.to_string()),
         Value::UInt(letter.position.segment),
         Value::UInt(letter.position.offset),
         Value::UInt(letter.position.index.into()),
@@ -139,6 +139,7 @@ pub fn record_columns() -> Vec<Column> {
     }
     columns.push(Column::new("birth_ordinal", UInt64, false));
     columns.push(Column::new("birth_generation", UInt32, false));
+    columns.push(Column::new("lanes", Text, false));
     columns
 }
 
@@ -173,6 +174,7 @@ pub(crate) fn record_values(record: &CommitRecord) -> Vec<Value> {
         values.push(Value::UInt(count));
     }
     values.push(Value::UInt(record.birth_generation.into()));
+    values.push(Value::Text(lanes::to_json(&record.lanes)));
     values
 }
 
@@ -183,7 +185,7 @@ pub(crate) fn record_values(record: &CommitRecord) -> Vec<Value> {
 pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, String> {
     let mut values = Stored { values: values.into_iter() };
     let lane = LaneId { pipeline: values.text()?, partition: values.text()? };
-    let _revision = values.unsigned()?;
+    let order = values.unsigned()? & ORDINAL_MAX;
     let id = CommitId { number: values.unsigned()?, writer: values.unsigned()? };
     let format = values.unsigned()?;
     if format != u64::from(RECORD_FORMAT) {
@@ -212,9 +214,16 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
         },
         birth_ordinal: 0,
         birth_generation: 0,
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
     };
     record.birth_ordinal = values.unsigned()?;
     record.birth_generation = values.small()?;
+    record.lanes = lanes::from_json(&record, &values.text()?)?;
+    if !record.lanes.is_empty() {
+        record.turn = order;
+    }
     Ok(record)
 }
 

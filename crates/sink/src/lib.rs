@@ -8,6 +8,7 @@ pub mod check;
 pub mod clickhouse;
 pub mod embedded;
 pub mod error;
+mod lanes;
 pub mod layout;
 pub mod read;
 mod select;
@@ -18,6 +19,9 @@ pub mod value;
 pub use clickhouse::{ClickHouseConfig, ClickHouseReader, ClickHouseStore};
 pub use embedded::{EmbeddedConfig, EmbeddedLock, EmbeddedReader, EmbeddedStore};
 pub use error::{Domain, SinkError};
-pub use read::{LetterQuery, PartitionTotals, RowQuery, StoreReader, Table};
+pub use read::{
+    CommitRing, LaneRows, LetterQuery, Misfits, PartitionTotals, Quality, RowQuery, StoreReader,
+    Table, WindowRows,
+};
 pub use stdout::StdoutStore;
 pub use value::Value;

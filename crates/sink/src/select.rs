@@ -4,14 +4,22 @@
 //! [`Dialect`]. Statements are built from checked names and quoted texts only.
 
 use tidemill_engine::record::{CommitRecord, ORDINAL_BITS};
-use tidemill_kernel::row::{Column, ColumnKind};
+use tidemill_kernel::{
+    row::{Column, ColumnKind},
+    time::WindowGrid,
+};
 
 use crate::{
     error::SinkError,
     layout::{Layout, letter_columns, record_columns, record_from_values},
-    read::{LetterQuery, PartitionTotals, RowQuery, StoreReader, Table},
+    read::{
+        CommitRing, LaneRows, LetterQuery, Misfits, PartitionTotals, Quality, RowQuery,
+        StoreReader, Table, WindowRows,
+    },
     value::Value,
 };
+
+mod audit;
 
 /// Whose SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +104,8 @@ pub(crate) trait Select: Send {
     fn rows_table(&self) -> String;
     fn letters_table(&self) -> String;
     fn records_table(&self) -> String;
+    /// How many of the newest commits of a lane are kept.
+    fn record_slots(&self) -> u64;
     /// Runs a SELECT whose answer has these columns.
     fn select(&mut self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, SinkError>;
 }
@@ -185,11 +195,7 @@ impl<S: Select> StoreReader for S {
         Ok(Table { columns: columns.into_iter().map(|column| column.name).collect(), rows })
     }
 
-    fn totals(
-        &mut self,
-        pipeline: &str,
-        window_size_ms: i64,
-    ) -> Result<Vec<PartitionTotals>, SinkError> {
+    fn totals(&mut self, pipeline: &str) -> Result<Vec<PartitionTotals>, SinkError> {
         let mut totals: Vec<PartitionTotals> = Vec::new();
         for record in self.records(Some(pipeline))? {
             totals.push(PartitionTotals::of(&record.lane.partition.clone(), Some(record)));
@@ -200,7 +206,7 @@ impl<S: Select> StoreReader for S {
             }
         }
         for partition in &mut totals {
-            count_rows(self, pipeline, window_size_ms, partition)?;
+            count_rows(self, pipeline, partition)?;
             count_letters(self, pipeline, partition)?;
         }
         Ok(totals)
@@ -224,6 +230,32 @@ impl<S: Select> StoreReader for S {
             [*count] = numbers(self, &sql)?;
         }
         Ok(counts)
+    }
+
+    fn windows(&mut self, rows: &LaneRows) -> Result<Vec<WindowRows>, SinkError> {
+        audit::windows(self, rows)
+    }
+
+    fn rows_of_window(
+        &mut self,
+        rows: &LaneRows,
+        end_ms: i64,
+        skip: u64,
+        limit: u64,
+    ) -> Result<Table, SinkError> {
+        audit::rows_of_window(self, rows, end_ms, skip, limit)
+    }
+
+    fn misfits(&mut self, rows: &LaneRows, grid: WindowGrid) -> Result<Misfits, SinkError> {
+        audit::misfits(self, rows, grid)
+    }
+
+    fn commits(&mut self, pipeline: &str, partition: &str) -> Result<CommitRing, SinkError> {
+        audit::commits(self, pipeline, partition)
+    }
+
+    fn quality(&mut self, rows: &LaneRows) -> Result<Quality, SinkError> {
+        audit::quality(self, rows)
     }
 }
 
@@ -305,7 +337,6 @@ fn numbers<S: Select, const COUNT: usize>(
 fn count_rows<S: Select>(
     store: &mut S,
     pipeline: &str,
-    window_size_ms: i64,
     totals: &mut PartitionTotals,
 ) -> Result<(), SinkError> {
     let (dialect, table) = (store.dialect(), store.rows_table());
@@ -347,7 +378,6 @@ fn count_rows<S: Select>(
     totals.record_count_closed = closed_messages;
     totals.record_count_open = messages.saturating_sub(closed_messages);
 
-    count_misfits(store, &of_lane, window_size_ms, totals)?;
     [totals.window_count, totals.rows_per_window_min, totals.rows_per_window_max] = numbers(
         store,
         &format!(
@@ -357,41 +387,6 @@ fn count_rows<S: Select>(
             dialect.unsigned("min(n)"),
             dialect.unsigned("max(n)"),
             time = dialect.quote("time"),
-        ),
-    )?;
-    Ok(())
-}
-
-/// Counts rows that no run can have written: two of one key, or off the grid.
-fn count_misfits<S: Select>(
-    store: &mut S,
-    of_lane: &str,
-    window_size_ms: i64,
-    totals: &mut PartitionTotals,
-) -> Result<(), SinkError> {
-    let (dialect, table) = (store.dialect(), store.rows_table());
-    let key: Vec<String> =
-        store.layout().row_key().iter().map(|name| dialect.quote(name)).collect();
-    [totals.duplicate_row_keys] = numbers(
-        store,
-        &format!(
-            "SELECT {} FROM (SELECT count(*) AS n FROM {table} WHERE {of_lane} GROUP BY {}) AS k \
-             WHERE n > 1",
-            dialect.unsigned("count(*)"),
-            key.join(", "),
-        ),
-    )?;
-    [totals.off_grid_rows] = numbers(
-        store,
-        &format!(
-            "SELECT {} FROM {table} WHERE {of_lane} AND {} >= {} AND {} <> {} + {}",
-            dialect.unsigned("count(*)"),
-            dialect.quote("revision"),
-            // Earlier generations may have had other windows.
-            u64::from(totals.record.as_ref().map_or(0, |record| record.generation)) << ORDINAL_BITS,
-            dialect.as_seconds("time"),
-            dialect.as_seconds("window_start"),
-            window_size_ms / 1000,
         ),
     )?;
     Ok(())
@@ -407,7 +402,20 @@ fn count_letters<S: Select>(
     pipeline: &str,
     totals: &mut PartitionTotals,
 ) -> Result<(), SinkError> {
-    let Some(record) = &totals.record else { return Ok(()) };
+    let Some(record) = totals.record.clone() else { return Ok(()) };
+    // Letters are of single lanes, also where rows are merged.
+    if record.lanes.is_empty() {
+        return count_letters_of(store, pipeline, &record, totals);
+    }
+    record.lanes.iter().try_for_each(|lane| count_letters_of(store, pipeline, lane, totals))
+}
+
+fn count_letters_of<S: Select>(
+    store: &mut S,
+    pipeline: &str,
+    record: &CommitRecord,
+    totals: &mut PartitionTotals,
+) -> Result<(), SinkError> {
     let dialect = store.dialect();
     let first_revision = first_revision(Some(record));
     let sql = format!(
@@ -422,7 +430,7 @@ fn count_letters<S: Select>(
         pipeline_name = dialect.quote("pipeline"),
         pipeline = dialect.text(pipeline),
         partition_name = dialect.quote("partition"),
-        partition = dialect.text(&totals.partition),
+        partition = dialect.text(&record.lane.partition),
         ordinal = dialect.quote("ordinal"),
         last = record.ordinal,
         revision = dialect.quote("revision"),
@@ -443,7 +451,10 @@ fn count_letters<S: Select>(
         }
         let is_late = reason == tidemill_kernel::event::Reason::Late.name();
         *(if is_late { &mut totals.late } else { &mut totals.rejected }) += count;
-        totals.letters_by_reason.push((reason.clone(), *count));
+        match totals.letters_by_reason.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, known)) => *known += count,
+            None => totals.letters_by_reason.push((reason.clone(), *count)),
+        }
     }
     Ok(())
 }

@@ -48,6 +48,7 @@ pub struct PullSource {
     turn: usize,
     /// A reader wants to be asked again at once.
     is_busy: bool,
+    has_told: bool,
     exhausted: bool,
 }
 
@@ -94,6 +95,7 @@ impl PullSource {
             queue_bytes_max,
             turn: 0,
             is_busy: false,
+            has_told: false,
             exhausted: false,
         }
     }
@@ -143,6 +145,9 @@ impl PullSource {
 
 impl Source for PullSource {
     fn next(&mut self, timeout: Duration) -> Result<Option<SourceEvent>, String> {
+        if !std::mem::replace(&mut self.has_told, true) {
+            return Ok(Some(SourceEvent::Partitions(self.shared.names.clone())));
+        }
         let deadline = Instant::now() + timeout;
         loop {
             for _ in 0..self.readers.len() {
@@ -202,6 +207,8 @@ impl SourceControl for Shared {
             state.unprocessed_bytes = state.unprocessed_bytes.saturating_sub(credit.into());
         });
     }
+
+    fn assign_again(&self, _partition: &str) {}
 
     fn acknowledge(&self, _partition: &str, _through: Position) {}
 }

@@ -11,12 +11,12 @@ use clap::Args;
 use tidemill_engine::metrics::Metrics;
 use tidemill_sink::RowQuery;
 
-use super::{Failure, query, run, verify};
+use super::{Failure, query, run};
 use crate::{
     assemble::{self, HttpFailure, open_reader},
     config::Config,
-    ledger_check::check,
     signals,
+    verify::{Request, report, verify},
 };
 
 /// Columns shown of the last rows.
@@ -126,13 +126,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn summary(arguments: &Arguments, config: &Config, seconds: f64) -> Result<String, Failure> {
     let mut reader = open_reader(config).map_err(Failure::failed)?;
-    let size_ms = config.window.grid.size_ms();
-    let totals = reader.totals(&config.pipeline.name, size_ms).map_err(Failure::failed)?;
-    let findings: Vec<_> = totals.iter().map(|totals| check(totals, None)).collect();
-    let rows: u64 = totals.iter().map(|totals| totals.row_count).sum();
-    let messages: u64 = totals
+    let request = Request { store_only: true, ..Request::default() };
+    let found = verify(config, &mut *reader, request).map_err(Failure::failed)?;
+    let rows: u64 = found.lanes.iter().map(|lane| lane.totals.row_count).sum();
+    let messages: u64 = found
+        .lanes
         .iter()
-        .filter_map(|totals| totals.record.as_ref())
+        .filter_map(|lane| lane.totals.record.as_ref())
         .map(|record| record.ledger.messages)
         .sum();
     let reduction = 100.0 * (1.0 - rows as f64 / (messages as f64).max(1.0));
@@ -159,6 +159,6 @@ fn summary(arguments: &Arguments, config: &Config, seconds: f64) -> Result<Strin
         messages as f64 / seconds,
         rows as f64 / seconds,
         query::text(last),
-        verify::report(config, &totals, &findings),
+        report::text(config, request, &found),
     ))
 }

@@ -22,7 +22,9 @@ Examples:
 pub(super) const INIT: &str = "\
 Examples:
   tidemill init --from messages.ndjson --out sensors.toml
-  tidemill init --from persistent://public/default/iot-sensor-data --out sensors.toml";
+  tidemill init --from persistent://public/default/iot-sensor-data --out sensors.toml
+  tidemill init --from persistent://public/default/iot-sensor-data --url pulsar+ssl://broker:6651 \
+    --token file:/etc/tidemill/token --tls-ca-file /etc/tidemill/ca.pem";
 
 pub(super) const EXPLAIN: &str = "\
 Example:
@@ -56,8 +58,19 @@ pub(super) const VERIFY: &str = "\
 Examples:
   tidemill verify sensors.toml
   tidemill verify sensors.toml --store-only
+  tidemill verify sensors.toml --sample 100 --checklist
+  tidemill verify sensors.toml --sample 100 --seed 7 --from 2026-01-01T12:00:00Z
 
-Exit status: 0 proved, 1 a difference, 2 could not check.";
+Exit status: 0 proved, 1 a difference, 2 could not check. docs/verify.md says what is compared.";
+
+pub(super) const REPLAY: &str = "\
+Examples:
+  tidemill replay sensors.toml --diff
+  tidemill replay sensors.toml --diff --from 2026-01-01T12:00:00Z --to 2026-01-01T13:00:00Z
+  tidemill replay sensors.toml --diff --device sensor_001
+
+Nothing is written. Exit status: 0 all rows are as their messages give them, 1 a difference, 2
+could not check.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

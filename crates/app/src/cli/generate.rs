@@ -10,12 +10,12 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use tidemill_pulsar::{
-    Client, ClientConfig, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
+    Client, Compression, OutgoingMessage, PartitionedConfig, PartitionedProducer,
 };
 use tidemill_source::generate::{GenerateConfig, Generator, Shape, TimeFormat};
 use tracing::warn;
 
-use super::Failure;
+use super::{Failure, broker::BrokerAccess};
 
 /// Which fields a message has.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -26,6 +26,16 @@ enum ShapeName {
     Nested,
     /// Processor usage and load of hosts: preset "cpu".
     Cpu,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressionName {
+    Lz4,
+    Zstd,
+    Zlib,
+    Snappy,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +107,9 @@ pub(super) struct Arguments {
     /// The share of the period in which they come.
     #[arg(long, default_value_t = 0.1)]
     burst_ratio: f64,
+    /// Send messages without a key to all partitions in turn: a device has no partition of its own.
+    #[arg(long, requires = "pulsar")]
+    no_key: bool,
     /// Send no faster than the rate.
     #[arg(long)]
     real_pace: bool,
@@ -112,9 +125,11 @@ pub(super) struct Arguments {
     /// Messages of one batch.
     #[arg(long, default_value_t = 1_000)]
     batch_messages: usize,
-    /// Compression of batches: lz4, zstd or none.
-    #[arg(long, default_value = "lz4")]
-    compression: String,
+    /// Compression of batches.
+    #[arg(long, value_enum, default_value = "lz4")]
+    compression: CompressionName,
+    #[command(flatten)]
+    access: BrokerAccess,
 }
 
 impl Arguments {
@@ -150,14 +165,13 @@ impl Arguments {
         Generator::at(config, self.from).map_err(Failure::usage)
     }
 
-    fn compression(&self) -> Result<Compression, Failure> {
-        match self.compression.as_str() {
-            "lz4" => Ok(Compression::Lz4),
-            "zstd" => Ok(Compression::Zstd),
-            "none" => Ok(Compression::None),
-            other => {
-                Err(Failure::usage(format!("--compression {other:?}: write lz4, zstd or none")))
-            }
+    fn compression(&self) -> Compression {
+        match self.compression {
+            CompressionName::Lz4 => Compression::Lz4,
+            CompressionName::Zstd => Compression::Zstd,
+            CompressionName::Zlib => Compression::Zlib,
+            CompressionName::Snappy => Compression::Snappy,
+            CompressionName::None => Compression::None,
         }
     }
 }
@@ -240,12 +254,13 @@ fn send(
         .build()
         .map_err(Failure::failed)?;
     let config = PartitionedConfig {
-        compression: arguments.compression()?,
+        compression: arguments.compression(),
         batch_messages_max: arguments.batch_messages,
         ..PartitionedConfig::new(&arguments.topic)
     };
+    let client = arguments.access.client(url)?;
     runtime.block_on(async {
-        let client = Client::new(ClientConfig::new(url)).map_err(Failure::usage)?;
+        let client = Client::new(client).map_err(Failure::usage)?;
         let mut producer =
             PartitionedProducer::new(&client, config).await.map_err(Failure::failed)?;
         for sent in 0..arguments.messages {
@@ -253,7 +268,7 @@ fn send(
             let generated = generator.next(&mut payload);
             let mut key = Vec::with_capacity(16);
             generator.push_key(generated.device, &mut key);
-            let message = OutgoingMessage::new(Some(key), payload);
+            let message = OutgoingMessage::new((!arguments.no_key).then_some(key), payload);
             if let Err(error) = producer.send(message).await {
                 warn!(%error, "a batch failed");
             }

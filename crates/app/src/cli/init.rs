@@ -12,10 +12,12 @@ use clap::Args;
 use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::event::{EventBlock, Position};
 
-use super::{Failure, toml_text};
+use super::{Failure, broker::BrokerAccess, toml_text};
 use crate::{
     config::{Config, PRESETS},
-    sample::{FieldGuess, Guesses, Observed, Sampled, from_file, from_topic, guess, observe},
+    sample::{
+        FieldGuess, Guesses, Observed, Order, Sampled, from_file, from_topic, guess, observe,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -27,6 +29,8 @@ pub(super) struct Arguments {
     /// The broker of a topic.
     #[arg(long, default_value = "pulsar://127.0.0.1:6650")]
     url: String,
+    #[command(flatten)]
+    access: BrokerAccess,
     /// How many messages to look at, at most 64 MiB of them.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     messages: u32,
@@ -46,11 +50,14 @@ pub(super) struct Arguments {
 const PRESET_SHARE: f64 = 0.9;
 const PRESET_PLACES_SHARE: f64 = 0.6;
 
+/// What `[window]` gets where no field is a time.
+const PUBLISHED: &str = "time = \"publish\"\n";
+
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let messages_max = arguments.messages as usize;
     let is_topic = arguments.from.contains("://");
     let sample = if is_topic {
-        from_topic(&arguments.url, &arguments.from, messages_max)
+        from_topic(arguments.access.client(&arguments.url)?, &arguments.from, messages_max)
     } else {
         from_file(Path::new(&arguments.from), messages_max)
     };
@@ -99,9 +106,11 @@ impl Draft<'_> {
             Some((_, schema)) => schema,
             None => self.fields(self.guesses.fields.iter()),
         };
-        let body = [self.pipeline(), self.source(is_topic), schema, self.window(), self.sink()];
+        let body =
+            [self.pipeline(), self.source(is_topic), schema, self.window(!is_topic), self.sink()];
         let body = body.join("\n");
-        let config = Config::parse("init", &body, &|_| None).map_err(|errors| {
+        let environment = |name: &str| std::env::var(name).ok();
+        let config = Config::parse("init", &body, &environment).map_err(|errors| {
             Failure::failed(format!("the sample leads to no usable configuration:\n{errors}"))
         })?;
         let reading = self.reading(&config);
@@ -141,7 +150,8 @@ impl Draft<'_> {
             let url = toml_text(&self.arguments.url);
             let subscription = toml_text(&format!("tidemill-{}", self.name()));
             return format!(
-                "[source.pulsar]\nurl = {url}\ntopic = {from}\nsubscription = {subscription}\n"
+                "[source.pulsar]\nurl = {url}\n{}topic = {from}\nsubscription = {subscription}\n",
+                self.arguments.access.lines()
             );
         }
         format!("[source.file]\npaths = [{from}]\n")
@@ -188,7 +198,9 @@ impl Draft<'_> {
     }
 
     fn parsed(&self, schema: &str) -> Option<Config> {
-        let text = [&self.pipeline(), "[source.stdin]\n[sink.stdout]\n", schema].concat();
+        let time = if self.guesses.time_is_published { PUBLISHED } else { "" };
+        let rest = "[source.stdin]\n[sink.stdout]\n[window]\n";
+        let text = [&self.pipeline(), rest, time, schema].concat();
         Config::parse("init", &text, &|_| None).ok()
     }
 
@@ -201,8 +213,8 @@ impl Draft<'_> {
         text
     }
 
-    fn window(&self) -> String {
-        let Guesses { disorder_ms, usual_disorder_ms, ahead_ms, .. } = *self.guesses;
+    fn window(&self, is_file: bool) -> String {
+        let Order { disorder_ms, usual_disorder_ms, ahead_ms } = self.guesses.order;
         let seconds = |ms: i64| ms.div_euclid(1000) + i64::from(ms.rem_euclid(1000) > 0);
         // A few very late events are dead letters; they shall not hold up all the others.
         let wait_s = match seconds(disorder_ms) {
@@ -217,6 +229,19 @@ impl Draft<'_> {
              may be late.\n\
              max_out_of_orderness = \"{wait_s}s\"\n"
         );
+        if self.guesses.time_is_published {
+            text.push_str(
+                "# Guess: no field reads as a time in nearly every message (RFC 3339, or a number \
+                 since 1970),\n# so what counts is when messages were published: by the broker's \
+                 clock where it stamps them.\n",
+            );
+            if is_file {
+                text.push_str(
+                    "# Of a file that is its modification time: all its messages are one window.\n",
+                );
+            }
+            text.push_str(PUBLISHED);
+        }
         if ahead_ms > 300_000 {
             let days = ahead_ms.div_euclid(86_400_000).saturating_add(1).min(3_660);
             let _ = write!(

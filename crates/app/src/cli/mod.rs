@@ -1,6 +1,7 @@
 //! The commands. Each file here is one command: it reads its arguments, calls the library, prints.
 //! How they end is listed in `exit.rs`.
 
+mod broker;
 mod check;
 mod completions;
 mod ddl;
@@ -11,6 +12,7 @@ mod generate;
 mod init;
 mod man;
 mod query;
+mod replay;
 mod reset;
 mod run;
 mod verify;
@@ -70,6 +72,9 @@ enum Command {
     /// Prove that every message is accounted for.
     #[command(after_help = examples::VERIFY)]
     Verify(verify::Arguments),
+    /// Make rows again from raw messages and compare them with the stored ones.
+    #[command(after_help = examples::REPLAY)]
+    Replay(replay::Arguments),
     /// Print the completion script of a shell.
     #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::Arguments),
@@ -134,6 +139,7 @@ impl Cli {
             Command::Query(arguments) => query::execute(&arguments),
             Command::Reset(arguments) => reset::execute(&arguments),
             Command::Verify(arguments) => verify::execute(&arguments),
+            Command::Replay(arguments) => replay::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),
             Command::Man(arguments) => man::execute(&arguments),
         };
@@ -149,6 +155,11 @@ impl Cli {
 
 /// Returns a text as a TOML string that `${` does not make a variable.
 pub(crate) fn toml_text(text: &str) -> String {
+    toml_quoted(text).replace("${", "$${")
+}
+
+/// Returns a text as a TOML string in which `${NAME}` is a variable.
+fn toml_quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -159,7 +170,7 @@ pub(crate) fn toml_text(text: &str) -> String {
         }
     }
     quoted.push('"');
-    quoted.replace("${", "$${")
+    quoted
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

@@ -50,29 +50,32 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 fn row_query(arguments: &Arguments, config: &Config) -> Result<RowQuery, Failure> {
-    let names = config.key_columns();
-    let keys = match &arguments.device {
-        None => Vec::new(),
-        Some(device) => {
-            let parts: Vec<&str> = device.splitn(names.len(), '/').collect();
-            if parts.len() != names.len() {
-                return Err(Failure::usage(format!(
-                    "--device {device:?}: write the {} parts of the key ({}) joined by /",
-                    names.len(),
-                    names.join(", ")
-                )));
-            }
-            names.iter().zip(parts).map(|(n, part)| ((*n).to_owned(), part.to_owned())).collect()
-        }
-    };
     Ok(RowQuery {
-        keys,
+        keys: device_keys(arguments.device.as_deref(), config)?,
         from_ms: time("--from", arguments.from.as_deref())?,
         to_ms: time("--to", arguments.to.as_deref())?,
         columns: arguments.columns.clone(),
         limit: arguments.limit,
         newest_first: true,
     })
+}
+
+/// Returns the columns of the group key with the parts of a device's; none for no device.
+pub(super) fn device_keys(
+    device: Option<&str>,
+    config: &Config,
+) -> Result<Vec<(String, String)>, Failure> {
+    let Some(device) = device else { return Ok(Vec::new()) };
+    let names = config.key_columns();
+    let parts: Vec<&str> = device.splitn(names.len(), '/').collect();
+    if parts.len() != names.len() {
+        return Err(Failure::usage(format!(
+            "--device {device:?}: write the {} parts of the key ({}) joined by /",
+            names.len(),
+            names.join(", ")
+        )));
+    }
+    Ok(names.iter().zip(parts).map(|(name, part)| ((*name).to_owned(), part.to_owned())).collect())
 }
 
 fn letter_query(arguments: &Arguments, config: &Config) -> Result<LetterQuery, Failure> {
@@ -96,7 +99,7 @@ fn letter_query(arguments: &Arguments, config: &Config) -> Result<LetterQuery, F
     })
 }
 
-fn time(option: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
+pub(super) fn time(option: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
     let Some(text) = text else {
         return Ok(None);
     };

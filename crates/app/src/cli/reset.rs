@@ -90,8 +90,7 @@ fn choose(
     wanted: &[String],
 ) -> Result<Vec<(PartitionTotals, CommitRecord)>, Failure> {
     let name = &config.pipeline.name;
-    let size_ms = config.window.grid.size_ms();
-    let mut totals = reader.totals(name, size_ms).map_err(Failure::usage)?;
+    let mut totals = reader.totals(name).map_err(Failure::usage)?;
     if let Some(missing) =
         wanted.iter().find(|name| totals.iter().all(|known| known.partition != **name))
     {

@@ -24,6 +24,7 @@ pub(super) fn fingerprint(config: &Config) -> String {
         format!("window.max_future_skew_ms={}", window.max_future_skew.as_ms()),
         format!("window.late={}", window.late.name()),
         format!("window.time={}", window.time.name()),
+        format!("pipeline.routing={}", config.pipeline.routing.name()),
         format!("limits.devices_max={}", limits.devices_max),
         format!("limits.payload_bytes_max={}", limits.decode.payload_bytes_max),
         format!("limits.key_bytes_max={}", limits.decode.key_bytes_max),

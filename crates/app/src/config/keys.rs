@@ -112,6 +112,12 @@ pub const TABLES: &[Table] = &[
 const PIPELINE: &[Key] = &[
     key("name", Text, Required, "lineage of every row: 1 to 64 letters, digits, _ or -"),
     key(
+        "routing",
+        Choice(&["key", "any"]),
+        Is("key"),
+        "key: a device is on one partition; any: one process merges all partitions",
+    ),
+    key(
         "worker_threads",
         Int(1, 256),
         Absent,
@@ -321,6 +327,12 @@ const LIMITS: &[Key] = &[
         Int(0, 50_000_000),
         Is("1000000"),
         "devices remembered to notice one on two partitions; 0: none",
+    ),
+    key(
+        "held_windows_max",
+        Int(2, 100_000),
+        Is("60"),
+        "closed windows of a lane that may wait for others; with routing any",
     ),
     key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
     key(

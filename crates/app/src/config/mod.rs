@@ -63,7 +63,7 @@ pub use schema::PRESETS;
 pub use secret::{Environment, Secret};
 pub use sections::{
     ClickHouseSink, EmbeddedSink, FilePartitions, FileSource, GenerateSource, Http, Late, Limits,
-    Pace, Pipeline, PulsarSource, PulsarStart, Sink, Source, TimeMode, Window,
+    Pace, Pipeline, PulsarSource, PulsarStart, Routing, Sink, Source, TimeMode, Window,
 };
 
 /// The largest config file in bytes.
@@ -189,6 +189,10 @@ impl Config {
         PipelineConfig {
             lane: self.lane(hash_seed),
             worker_threads: self.pipeline.worker_threads,
+            merge: match self.pipeline.routing {
+                Routing::Key => None,
+                Routing::Any => Some(self.limits.held_windows_max),
+            },
             retry: RetryConfig {
                 pause_min_ms: as_ms(self.limits.retry_pause_min),
                 pause_max_ms: as_ms(self.limits.retry_pause_max),
@@ -242,9 +246,22 @@ fn read_pipeline(section: &Section<'_>) -> Pipeline {
         section.fail("name", Problem::new(text, "write 1 to 64 letters, digits, _ or -"));
     }
     let cores = || available_parallelism().map_or(1, |cores| cores.get().min(256));
+    let routing = match section.choice("routing") {
+        Some("any") => Routing::Any,
+        _ => Routing::Key,
+    };
+    let worker_threads = section.int_optional("worker_threads");
+    if routing == Routing::Any && worker_threads.is_some_and(|count: usize| count > 1) {
+        let text = "is more than 1, but merged lanes share one thread (routing = \"any\")";
+        section.fail("worker_threads", Problem::new(text, "leave it out"));
+    }
     Pipeline {
         name,
-        worker_threads: section.int_optional("worker_threads").unwrap_or_else(cores),
+        routing,
+        worker_threads: match routing {
+            Routing::Key => worker_threads.unwrap_or_else(cores),
+            Routing::Any => 1,
+        },
         log_windows: section.flag("log_windows"),
         generation: section.int("generation"),
         commit_interval: section.duration("commit_interval"),
@@ -343,6 +360,7 @@ fn read_limits(section: &Section<'_>) -> Limits {
         commits_in_flight_max: section.int("commits_in_flight_max"),
         piece_rows_max: section.int("piece_rows_max"),
         routed_devices_max: section.int("routed_devices_max"),
+        held_windows_max: section.int("held_windows_max"),
         queue_bytes_max: section.size("queue_bytes_max"),
         memory_max: section.size("memory_max"),
         drain_timeout: section.duration("drain_timeout"),

@@ -20,6 +20,18 @@ impl Secret {
         Secret(value.into())
     }
 
+    /// Returns what a text stands for: `${NAME}` from the environment, `file:/path` from a file.
+    ///
+    /// # Errors
+    /// If that cannot be read or is empty; the text does not show the value.
+    pub fn read(text: &str, environment: &Environment<'_>) -> Result<Secret, String> {
+        match secret(text, environment) {
+            Ok(secret) if secret.0.is_empty() => Err(format!("{text:?} is empty")),
+            Ok(secret) => Ok(secret),
+            Err(problem) => Err(format!("{}; {}", problem.text, problem.remedy)),
+        }
+    }
+
     /// Returns the value itself, for the one who sends it.
     pub fn expose(&self) -> &str {
         &self.0

@@ -15,7 +15,9 @@ use super::secret::Secret;
 pub struct Pipeline {
     /// Lineage of every row: 1 to 64 letters, digits, `_` or `-`.
     pub name: String,
-    /// Threads that decode and fold, 1 to 256.
+    /// What the partitions have to do with devices.
+    pub routing: Routing,
+    /// Threads that decode and fold, 1 to 256; one with [`Routing::Any`].
     pub worker_threads: usize,
     /// Whether each device of a closed window gets a log line.
     pub log_windows: bool,
@@ -23,6 +25,25 @@ pub struct Pipeline {
     pub generation: u32,
     /// The longest time between two commits of a lane that reads.
     pub commit_interval: Duration,
+}
+
+/// What a partition tells of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// All messages of a device come on one partition; each lane makes rows of its own.
+    Key,
+    /// A device's messages may come on any; one process reads all partitions and merges.
+    Any,
+}
+
+impl Routing {
+    /// Returns the name used in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Routing::Key => "key",
+            Routing::Any => "any",
+        }
+    }
 }
 
 /// `[source.*]`: where messages come from.
@@ -277,6 +298,8 @@ pub struct Limits {
     pub piece_rows_max: usize,
     /// The most devices remembered to notice one on two partitions; 0 watches none.
     pub routed_devices_max: usize,
+    /// Closed windows of a lane that may wait for other lanes, with [`Routing::Any`].
+    pub held_windows_max: usize,
     /// The most bytes read but not yet processed; then no more is asked of the source.
     pub queue_bytes_max: usize,
     /// The most bytes that wait, are in open windows or on their way to the store, all lanes

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_decode::time::{parse_number, parse_text};
 use tidemill_kernel::schema::{QUALITY_COLUMNS, TimeUnit};
 
-use super::observe::{Observed, Place, VALUES_MAX, Value};
+use super::{
+    observe::{Observed, Place, VALUES_MAX, Value},
+    order::{Order, order},
+};
 
 /// A field that every message should have may be missing in this share of them.
 const MISSING_SHARE_MAX: f64 = 0.05;
@@ -38,39 +40,41 @@ pub struct FieldGuess {
 /// Everything that is guessed of a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guesses {
-    /// Key, time, then the others in the order of the messages.
+    /// Key, time if there is one, then the others in the order of the messages.
     pub fields: Vec<FieldGuess>,
     /// What is not used, and why.
     pub notes: Vec<String>,
-    /// How far an event lies behind the newest one before it, at most (ms).
-    pub disorder_ms: i64,
-    /// The same for all but one of a thousand events (ms).
-    pub usual_disorder_ms: i64,
-    /// How far an event is ahead of its publish time, at most (ms).
-    pub ahead_ms: i64,
+    /// No field is a usable time: when a message was published counts.
+    pub time_is_published: bool,
+    /// What the times of the messages are to each other.
+    pub order: Order,
 }
 
 /// Guesses a schema.
 ///
 /// # Errors
-/// If no field can be the key or the time; the text says what was looked for.
+/// If no field can be the key; the text says what was looked for.
 pub fn guess(observed: &Observed) -> Result<Guesses, String> {
     if observed.messages.is_empty() {
         let count = observed.unreadable_count;
         return Err(format!("none of {count} messages is a JSON object; nothing can be guessed"));
     }
-    let (time, unit, time_evidence) = time(observed)?;
-    let (key, key_evidence, others) = key(observed, time)?;
+    let time = time(observed);
+    let at_time = time.as_ref().map(|(at, ..)| *at);
+    let (key, key_evidence, others) = key(observed, at_time)?;
     let devices = Devices::new(observed, key);
     let mut names = Names::default();
     let mut notes = others;
-    let mut fields = vec![
-        field(&mut names, observed, key, "key", key_evidence),
-        field(&mut names, observed, time, "time", time_evidence),
-    ];
-    fields[1].settings.push(("time_unit", format!("{:?}", unit_name(unit))));
+    let mut fields = vec![field(&mut names, observed, key, "key", key_evidence)];
+    let place_of_time = time.as_ref().map(|(at, unit, _)| (*at, *unit));
+    if let Some((at, unit, evidence)) = time {
+        let mut time = field(&mut names, observed, at, "time", evidence);
+        time.settings.push(("time_unit", format!("{:?}", unit_name(unit))));
+        fields.push(time);
+    }
+    let used = [Some(key), at_time];
     for (at, place) in
-        observed.places.iter().enumerate().filter(|(at, _)| ![key, time].contains(at))
+        observed.places.iter().enumerate().filter(|(at, _)| !used.contains(&Some(*at)))
     {
         let shown = place.path.join(".");
         if place.count() == 0 {
@@ -83,8 +87,8 @@ pub fn guess(observed: &Observed) -> Result<Guesses, String> {
             fields.push(metric(&mut names, observed, at, &devices));
         }
     }
-    let (disorder_ms, usual_disorder_ms, ahead_ms) = order(observed, time, unit);
-    Ok(Guesses { fields, notes, disorder_ms, usual_disorder_ms, ahead_ms })
+    let order = order(observed, place_of_time);
+    Ok(Guesses { fields, notes, time_is_published: place_of_time.is_none(), order })
 }
 
 fn field(
@@ -114,8 +118,8 @@ fn last_name(place: &Place) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }
 
-/// Returns place, unit and evidence of the time.
-fn time(observed: &Observed) -> Result<(usize, TimeUnit, String), String> {
+/// Returns place, unit and evidence of the time: what nearly every message has and reads as one.
+fn time(observed: &Observed) -> Option<(usize, TimeUnit, String)> {
     let mut best: Option<(u32, usize, TimeUnit, String)> = None;
     for (at, place) in observed.places.iter().enumerate() {
         if !is_everywhere(observed, place) {
@@ -148,10 +152,7 @@ fn time(observed: &Observed) -> Result<(usize, TimeUnit, String), String> {
             best = Some((named, at, unit, evidence));
         }
     }
-    let (_, at, unit, evidence) = best.ok_or(
-        "no field reads as a time in nearly every message (RFC 3339, or a number since 1970)",
-    )?;
-    Ok((at, unit, evidence))
+    best.map(|(_, at, unit, evidence)| (at, unit, evidence))
 }
 
 /// Returns the unit in which all of these numbers lie between 1990 and 2100.
@@ -201,7 +202,7 @@ fn device_score(place: &Place) -> u32 {
 }
 
 /// Returns place and evidence of the key, and a note on each other candidate.
-fn key(observed: &Observed, time: usize) -> Result<(usize, String, Vec<String>), String> {
+fn key(observed: &Observed, time: Option<usize>) -> Result<(usize, String, Vec<String>), String> {
     let mut candidates = Vec::new();
     for (at, place) in observed.places.iter().enumerate() {
         let score = device_score(place);
@@ -212,7 +213,8 @@ fn key(observed: &Observed, time: usize) -> Result<(usize, String, Vec<String>),
         let different = place.values.len();
         // What differs in every message names the message, not the device.
         let repeats = different < VALUES_MAX && different * 2 <= place.count().max(3);
-        if at == time || !is_everywhere(observed, place) || !(is_text || is_whole) || !repeats {
+        if Some(at) == time || !is_everywhere(observed, place) || !(is_text || is_whole) || !repeats
+        {
             continue;
         }
         let counts = score >= 2 || (is_text && different > 1);
@@ -443,30 +445,4 @@ fn snake(name: &str) -> String {
         Some(first) if first.is_ascii_digit() => format!("field_{text}"),
         Some(_) => text,
     }
-}
-
-/// Returns the largest and the usual disorder, and how far an event is ahead of its publish time.
-fn order(observed: &Observed, time: usize, unit: TimeUnit) -> (i64, i64, i64) {
-    let mut newest = i64::MIN;
-    let mut behind = Vec::new();
-    let mut ahead = 0;
-    for (message, published_ms) in observed.messages.iter().zip(&observed.publish_times_ms) {
-        let value = message.iter().find(|(at, _)| *at == time).map(|(_, value)| value);
-        let instant = match value {
-            Some(Value::Text(text)) => parse_text(text.as_bytes(), unit),
-            Some(Value::Int(whole)) => parse_number(*whole < 0, whole.unsigned_abs(), 0, unit),
-            Some(Value::Float(float)) => parse_number(*float < 0.0, float.abs() as u64, 0, unit),
-            _ => None,
-        };
-        let Some(event_ms) = instant.map(|instant| instant.as_ms()) else {
-            continue;
-        };
-        ahead = ahead.max(event_ms.saturating_sub(*published_ms));
-        newest = newest.max(event_ms);
-        behind.push(newest - event_ms);
-    }
-    behind.sort_unstable();
-    let usual = behind.len().saturating_sub(1 + behind.len() / 1000);
-    let at = |index: usize| behind.get(index).copied().unwrap_or(0);
-    (at(behind.len().saturating_sub(1)), at(usual), ahead)
 }

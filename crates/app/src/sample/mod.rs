@@ -5,12 +5,14 @@
 
 mod guess;
 mod observe;
+mod order;
 mod take;
 #[cfg(test)]
 mod tests;
 
 pub use guess::{FieldGuess, Guesses, guess};
 pub use observe::{Observed, observe};
+pub use order::Order;
 pub use take::{from_file, from_topic};
 
 /// Bytes of a sample, whatever number of messages is asked for.
@@ -23,4 +25,6 @@ pub struct Sampled {
     pub payload: Vec<u8>,
     /// When it was published (ms).
     pub publish_time_ms: i64,
+    /// The number of its partition; 0 where there are none.
+    pub partition: u32,
 }

@@ -150,8 +150,8 @@ pub struct Observed {
     pub(super) places: Vec<Place>,
     /// Of each readable message its values by place.
     pub(super) messages: Vec<Vec<(usize, Value)>>,
-    /// When each readable message was published.
-    pub(super) publish_times_ms: Vec<i64>,
+    /// Of each readable message its partition and when it was published (ms).
+    pub(super) origins: Vec<(u32, i64)>,
     /// Messages that are no JSON object.
     pub unreadable_count: usize,
 }
@@ -188,7 +188,7 @@ pub fn observe(sample: &[Sampled]) -> Observed {
             values.push((at, value));
         });
         observed.messages.push(values);
-        observed.publish_times_ms.push(message.publish_time_ms);
+        observed.origins.push((message.partition, message.publish_time_ms));
     }
     observed
 }

@@ -30,13 +30,13 @@ impl Sample {
     }
 
     /// Takes a message; returns false if it is full.
-    fn push(&mut self, payload: &[u8], publish_time_ms: i64) -> bool {
+    fn push(&mut self, partition: u32, payload: &[u8], publish_time_ms: i64) -> bool {
         if self.messages.len() >= self.messages_max || self.bytes >= SAMPLE_BYTES_MAX {
             return false;
         }
         // With what the message itself takes, so that empty ones are bounded too.
         self.bytes += payload.len() + size_of::<Sampled>();
-        self.messages.push(Sampled { payload: payload.to_vec(), publish_time_ms });
+        self.messages.push(Sampled { payload: payload.to_vec(), publish_time_ms, partition });
         true
     }
 }
@@ -59,7 +59,7 @@ pub fn from_file(path: &Path, messages_max: usize) -> Result<Vec<Sampled>, Strin
             Some(SourceEvent::Assigned(partition)) => control.read_from(&partition, None, false),
             Some(SourceEvent::Entry(partition, entry)) => {
                 for message in &entry.messages {
-                    if !sample.push(entry.payload(message), message.publish_time_ms) {
+                    if !sample.push(0, entry.payload(message), message.publish_time_ms) {
                         return Ok(sample.messages);
                     }
                 }
@@ -77,11 +77,16 @@ pub fn from_file(path: &Path, messages_max: usize) -> Result<Vec<Sampled>, Strin
 ///
 /// # Errors
 /// If the broker cannot be reached or there is no such topic.
-pub fn from_topic(url: &str, topic: &str, messages_max: usize) -> Result<Vec<Sampled>, String> {
+pub fn from_topic(
+    client: ClientConfig,
+    topic: &str,
+    messages_max: usize,
+) -> Result<Vec<Sampled>, String> {
+    let url = client.url.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
         let text = |error: tidemill_pulsar::Error| error.to_string();
-        let client = Client::new(ClientConfig::new(url)).map_err(text)?;
+        let client = Client::new(client).map_err(text)?;
         let count = tokio::time::timeout(SILENCE_MAX, client.partition_count(topic)).await;
         let silent = |_| format!("the broker at {url} was silent for {SILENCE_MAX:?}");
         let topics: Vec<String> = match count.map_err(silent)?.map_err(text)? {
@@ -90,15 +95,20 @@ pub fn from_topic(url: &str, topic: &str, messages_max: usize) -> Result<Vec<Sam
         };
         let share = messages_max.div_ceil(topics.len());
         let mut sample = Sample::new(0);
-        for topic in &topics {
+        for (topic, partition) in topics.iter().zip(0..) {
             sample.messages_max = (sample.messages.len() + share).min(messages_max);
-            read(&client, topic, &mut sample).await?;
+            read(&client, topic, partition, &mut sample).await?;
         }
         Ok(sample.messages)
     })
 }
 
-async fn read(client: &Client, topic: &str, sample: &mut Sample) -> Result<(), String> {
+async fn read(
+    client: &Client,
+    topic: &str,
+    partition: u32,
+    sample: &mut Sample,
+) -> Result<(), String> {
     let config = ConsumerConfig {
         create_topic: false,
         ..ConsumerConfig::reader(topic, "tidemill-init", StartAt::Earliest)
@@ -114,7 +124,7 @@ async fn read(client: &Client, topic: &str, sample: &mut Sample) -> Result<(), S
             ConsumerEvent::Entry(entry) => {
                 let publish_time_ms = i64::try_from(entry.message_time_ms()).unwrap_or(i64::MAX);
                 for message in entry.messages().flatten() {
-                    if !sample.push(message.payload, publish_time_ms) {
+                    if !sample.push(partition, message.payload, publish_time_ms) {
                         return Ok(());
                     }
                 }

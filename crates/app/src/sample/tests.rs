@@ -6,7 +6,11 @@ use crate::cli::toml_text;
 const PUBLISHED_MS: i64 = 1_767_225_700_000;
 
 fn sample(lines: impl IntoIterator<Item = String>) -> Vec<Sampled> {
-    let message = |line: String| Sampled { payload: line.into(), publish_time_ms: PUBLISHED_MS };
+    let message = |line: String| Sampled {
+        payload: line.into(),
+        publish_time_ms: PUBLISHED_MS,
+        partition: 0,
+    };
     lines.into_iter().map(message).collect()
 }
 
@@ -98,18 +102,43 @@ fn disorder_is_measured_and_outliers_are_told() {
         format!("{{\"id\":\"a\",\"time\":{}}}", 1_767_225_600_000 + n * 10 - late)
     };
     let guesses = guess(&observe(&sample((0..2_000).map(line)))).expect("a schema");
-    assert!((3_590_000..3_610_000).contains(&guesses.disorder_ms), "{guesses:?}");
-    assert!((1_900..2_100).contains(&guesses.usual_disorder_ms), "{guesses:?}");
-    assert_eq!(guesses.ahead_ms, 0);
+    assert!((3_590_000..3_610_000).contains(&guesses.order.disorder_ms), "{guesses:?}");
+    assert!((1_900..2_100).contains(&guesses.order.usual_disorder_ms), "{guesses:?}");
+    assert_eq!(guesses.order.ahead_ms, 0);
 }
 
 #[test]
-fn sample_without_key_or_time_says_what_is_missing() {
+fn disorder_is_that_within_a_partition() {
+    let line = |n: i64| format!("{{\"id\":\"a\",\"time\":{}}}", 1_767_225_600_000 + n % 500 * 100);
+    let mut messages = sample((0..1_000).map(line));
+    messages.iter_mut().skip(500).for_each(|message| message.partition = 1);
+    let order = guess(&observe(&messages)).expect("a schema").order;
+    assert_eq!((order.disorder_ms, order.usual_disorder_ms), (0, 0));
+    messages[700].publish_time_ms -= 90_000;
+    let ahead_ms = 1_767_225_620_000 - (PUBLISHED_MS - 90_000);
+    assert_eq!(guess(&observe(&messages)).expect("a schema").order.ahead_ms, ahead_ms);
+}
+
+#[test]
+fn publish_time_counts_where_no_field_is_a_time() {
+    for line in ["{\"id\":\"a\",\"x\":#}", "{\"id\":\"a\",\"x\":#,\"time\":\"soon\"}"] {
+        let mut messages = sample((0..100).map(|n| line.replace('#', &n.to_string())));
+        for (message, n) in messages.iter_mut().zip(0..) {
+            message.publish_time_ms += if n == 50 { -7_000 } else { n };
+        }
+        let guesses = guess(&observe(&messages)).expect("a schema");
+        assert!(guesses.time_is_published);
+        assert!(guesses.fields.iter().all(|field| field.role != "time"), "{guesses:?}");
+        assert_eq!((guesses.order.disorder_ms, guesses.order.ahead_ms), (7_049, 0));
+    }
+}
+
+#[test]
+fn sample_without_a_key_says_what_is_missing() {
     let why = |line: &str| {
         let lines = (0..9).map(|n| line.replace('#', &n.to_string()));
         guess(&observe(&sample(lines))).expect_err("no schema")
     };
-    assert!(why("{\"id\":\"a\",\"x\":#}").contains("reads as a time"));
     assert!(why("{\"x\":#,\"time\":17672256#0}").contains("can be the key"));
     assert!(why("no json #").contains("none of 9 messages is a JSON object"));
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod job;
+pub(crate) mod place;
 pub(crate) mod proxy;
 pub(crate) mod replicas;
 pub(crate) mod services;

@@ -33,6 +33,8 @@ pub(crate) struct Topic {
     pub(crate) messages: u64,
     /// How many partitions it has.
     pub(crate) partitions: u32,
+    /// Whether rows are merged of all partitions.
+    pub(crate) is_merged: bool,
     directory: TempDir,
 }
 
@@ -57,6 +59,18 @@ impl Topic {
         topic
     }
 
+    /// The same of messages without keys: each device is on all partitions, and what is expected
+    /// is merged.
+    pub(crate) fn unkeyed(name: &str, content: &Content) -> Topic {
+        let mut topic = Topic::empty(name, PARTITIONS, content);
+        topic.is_merged = true;
+        let start_ms = now_ms() - 200_000;
+        topic.generate_with(content, start_ms, &["--no-key", "--batch-messages", "200"]);
+        topic.close(content, start_ms);
+        topic.expect(WINDOW_MS, u64::MAX);
+        topic
+    }
+
     /// Makes a topic that holds nothing yet and will hold that.
     pub(crate) fn empty(name: &str, partitions: u32, content: &Content) -> Topic {
         let name = format!("{name}-{}", std::process::id());
@@ -68,6 +82,7 @@ impl Topic {
             name: format!("persistent://public/default/{name}"),
             messages: content.messages + u64::from(partitions),
             partitions,
+            is_merged: false,
             directory: tempfile::tempdir().expect("a temporary folder"),
         }
     }
@@ -200,6 +215,7 @@ impl Topic {
             command.arg(option).arg(path);
         }
         command.args(["--window-ms", &window_ms.to_string()]);
+        command.args(self.is_merged.then_some("--merged"));
         let (ended_well, said) = run(command);
         eprint!("{said}");
         assert!(ended_well, "the oracle: {said}");

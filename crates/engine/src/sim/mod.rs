@@ -9,6 +9,7 @@
 mod broker;
 mod check;
 mod finale;
+pub mod merged;
 mod random;
 mod reference;
 mod rules;
@@ -32,6 +33,8 @@ pub struct Violation {
     pub seed: u64,
     /// What did not hold.
     pub text: String,
+    /// The test that runs the seed again.
+    test: &'static str,
     /// The last steps, oldest first.
     trace: Vec<String>,
 }
@@ -44,8 +47,8 @@ impl fmt::Display for Violation {
         writeln!(f, "seed {}: {}", self.seed, self.text)?;
         write!(
             f,
-            "replay: TIDEMILL_SEED={} cargo test -p tidemill-engine --test simulation -- replay",
-            self.seed
+            "replay: TIDEMILL_SEED={} cargo test -p tidemill-engine --test simulation -- {}",
+            self.seed, self.test
         )
     }
 }
@@ -85,7 +88,12 @@ pub fn run_traced(seed: u64, broken: Option<Rule>, trace_lines: usize) -> Report
         digest: world.trace.digest,
         message_count: world.reference.messages.len() as u64,
         events: std::mem::take(&mut world.events),
-        violation: result.err().map(|text| Violation { seed, text, trace: trace.clone() }),
+        violation: result.err().map(|text| Violation {
+            seed,
+            text,
+            test: "replay",
+            trace: trace.clone(),
+        }),
         trace,
     }
 }

@@ -9,6 +9,7 @@ use tidemill_kernel::{
 };
 
 use super::workload::{DEVICES, Event, Truth, WINDOW_MS};
+use crate::record::ALL_PARTITIONS;
 
 /// A row's key: end of the window, device.
 pub(super) type RowKey = (i64, String);
@@ -120,18 +121,36 @@ impl Reference {
     /// Returns the row of `key` as the first `ordinal` messages make it, with that revision;
     /// `None` if none of them counts for it.
     pub(super) fn row(&self, key: &RowKey, ordinal: u64, revision: u64) -> Option<Vec<Value>> {
-        let ordinals = self.rows.get(key)?;
-        let events = ordinals.iter().take_while(|at| **at <= ordinal).map(|at| {
+        let events: Vec<&Event> = self.events(key, ordinal).collect();
+        let partition = &self.partition;
+        (!events.is_empty()).then(|| self.fold(key, &events, partition, revision))
+    }
+
+    /// Returns the row of `key` that is merged from several logs, of each so many messages.
+    pub(super) fn merged_row(
+        logs: &[Reference],
+        key: &RowKey,
+        ordinals: &[u64],
+        revision: u64,
+    ) -> Option<Vec<Value>> {
+        let parts = logs.iter().zip(ordinals);
+        let events: Vec<&Event> =
+            parts.flat_map(|(log, ordinal)| log.events(key, *ordinal)).collect();
+        (!events.is_empty()).then(|| logs[0].fold(key, &events, ALL_PARTITIONS, revision))
+    }
+
+    /// Returns the events that count for a row among the first `ordinal` messages.
+    fn events(&self, key: &RowKey, ordinal: u64) -> impl Iterator<Item = &Event> {
+        let ordinals = self.rows.get(key).into_iter().flatten();
+        ordinals.take_while(move |at| **at <= ordinal).map(|at| {
             match &self.messages[*at as usize - 1].verdict {
                 Verdict::Counts { event, .. } => event,
                 Verdict::Letter(_) => unreachable!("rows list messages that count"),
             }
-        });
-        let events: Vec<&Event> = events.collect();
-        (!events.is_empty()).then(|| self.fold(key, &events, revision))
+        })
     }
 
-    fn fold(&self, key: &RowKey, events: &[&Event], revision: u64) -> Vec<Value> {
+    fn fold(&self, key: &RowKey, events: &[&Event], partition: &str, revision: u64) -> Vec<Value> {
         let (end_ms, device) = key;
         let start_ms = end_ms - WINDOW_MS;
         let or_null = |value: Option<Value>| value.unwrap_or(Value::Null);
@@ -159,7 +178,7 @@ impl Reference {
             Value::Float((slots.len() as f64 / 60.0).to_bits()),
             Value::UInt((gap * WINDOW_MS / 60) as u64),
             Value::Text(self.pipeline.clone()),
-            Value::Text(self.partition.clone()),
+            Value::Text(partition.to_owned()),
             Value::UInt(revision),
         ]);
         row

@@ -29,7 +29,11 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    fn push(&mut self, line: String) {
+    pub(super) fn new(lines_max: usize) -> Trace {
+        Trace { lines: VecDeque::new(), digest: 0xcbf2_9ce4_8422_2325, lines_max }
+    }
+
+    pub(super) fn push(&mut self, line: String) {
         for byte in line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
@@ -90,8 +94,6 @@ impl World {
         let is_down = scenario.is_noisy && random.chance(250);
         let store_down_until_ms = if is_down { random.next() % 30_000 } else { 0 };
         let store = SimStore::new(scenario.is_transactional, broken != Some(Rule::RevisionCompare));
-        let trace =
-            Trace { lines: VecDeque::new(), digest: 0xcbf2_9ce4_8422_2325, lines_max: trace_lines };
         World {
             broken,
             producer: Producer::new(),
@@ -106,7 +108,7 @@ impl World {
             is_quiet: false,
             has_ended: false,
             needed_from: 0,
-            trace,
+            trace: Trace::new(trace_lines),
             events: BTreeMap::new(),
             random,
             scenario,

@@ -1,5 +1,6 @@
 //! Lanes driven by hand: to their limits, and through an operator's reset.
 
 mod harness;
+mod junction;
 mod limits;
 mod reset;

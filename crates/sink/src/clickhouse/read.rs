@@ -4,6 +4,7 @@ use tidemill_kernel::row::Column;
 
 use super::{
     config::{ClickHouseConfig, Names},
+    ddl::RECORD_SLOTS,
     server::Server,
     tables::prepare,
 };
@@ -65,6 +66,10 @@ impl Select for ClickHouseReader {
 
     fn records_table(&self) -> String {
         self.final_table(&self.names.records)
+    }
+
+    fn record_slots(&self) -> u64 {
+        RECORD_SLOTS
     }
 
     fn select(&mut self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, SinkError> {

@@ -262,6 +262,7 @@ fn rows_of_other_columns_are_noticed() {
 #[test]
 fn letters_are_cut_by_the_day_of_publishing_and_read_back() {
     let letter = |publish_time_ms| DeadLetter {
+        partition: "0".into(),
         position: Position::new(1, 2, u32::MAX),
         ordinal: 3,
         revision: 3,

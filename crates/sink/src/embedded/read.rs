@@ -91,6 +91,10 @@ impl Select for EmbeddedReader {
         Dialect::Sqlite.quote(&self.tables.records)
     }
 
+    fn record_slots(&self) -> u64 {
+        1
+    }
+
     fn select(&mut self, sql: &str, columns: &[Column]) -> Result<Vec<Vec<Value>>, SinkError> {
         let read = || -> rusqlite::Result<Vec<Vec<Value>>> {
             let mut statement = self.connection.prepare(sql)?;

@@ -72,6 +72,9 @@ fn commit(previous: Option<CommitId>, number: u64, revision: u64) -> Commit {
         processed: None,
         resume: None,
         ledger: Ledger::default(),
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
     };
     Commit { previous, rows: vec![block], letters: Vec::new(), record }
 }

@@ -39,6 +39,7 @@ fn commit() -> Commit {
         block.end_row();
     }
     let letter = DeadLetter {
+        partition: "0".into(),
         position: Position::new(1, 2, 3),
         ordinal: 4,
         revision: 4,
@@ -63,6 +64,9 @@ fn commit() -> Commit {
         processed: None,
         resume: None,
         ledger: Ledger::default(),
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
     };
     Commit { previous: None, rows: vec![block], letters: vec![letter], record }
 }

@@ -7,8 +7,9 @@ use tidemill_engine::{
 use tidemill_kernel::{
     event::Reason,
     row::{Column, ColumnKind},
+    time::WindowGrid,
 };
-use tidemill_sink::{LetterQuery, RowQuery, SinkError, Value};
+use tidemill_sink::{LaneRows, LetterQuery, Misfits, RowQuery, SinkError, Value, WindowRows};
 
 use crate::{
     fixture::{DAY_S, Row, WINDOW_MS, assert_rows, block, columns, commit, lane, letter, record},
@@ -60,7 +61,7 @@ pub(crate) fn birth_record_without_rows_is_read_back(target: Target) {
     first.rows.clear();
     store.commit(&first).unwrap();
     assert_eq!(store.load(&lane()).unwrap(), Some(birth));
-    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    let totals = target.reader().totals("sensors").unwrap();
     assert_eq!((totals.len(), totals[0].row_count, totals[0].record_count_closed), (1, 0, 0));
 }
 
@@ -211,7 +212,7 @@ pub(crate) fn twenty_thousand_rows_are_one_commit(target: Target) {
     let mut large = commit(None, &[], Vec::new(), record(1, 1, 4));
     large.rows = rows.chunks(3_000).map(|chunk| block(&lane(), chunk)).collect();
     store.commit(&large).unwrap();
-    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    let totals = target.reader().totals("sensors").unwrap();
     assert_eq!((totals[0].row_count, totals[0].record_count_closed), (20_000, 200_000));
     assert_eq!(totals[0].window_count, 4);
     assert_eq!((totals[0].rows_per_window_min, totals[0].rows_per_window_max), (5_000, 5_000));
@@ -240,18 +241,98 @@ pub(crate) fn totals_count_what_the_ledger_claims(target: Target) {
     foreign.rows = vec![orphan];
     store.commit(&foreign).unwrap();
 
-    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    let totals = target.reader().totals("sensors").unwrap();
     assert_eq!(totals.len(), 2);
     let first = &totals[0];
     assert_eq!((first.partition.as_str(), first.row_count, first.row_count_closed), ("0", 4, 3));
     assert_eq!((first.record_count_closed, first.record_count_open), (30, 10));
     assert_eq!((first.late, first.rejected), (2, 1));
     assert_eq!(first.letters_by_reason, [("empty".to_string(), 1), ("late".to_string(), 2)]);
-    assert_eq!((first.duplicate_row_keys, first.off_grid_rows), (0, 0));
     assert_eq!((totals[1].row_count, totals[1].row_count_closed), (1, 0));
-    let off = target.reader().totals("sensors", 2 * WINDOW_MS).unwrap();
-    assert_eq!(off[0].off_grid_rows, 4);
-    assert_eq!(target.reader().totals("nobody", WINDOW_MS).unwrap(), []);
+    assert_eq!(target.reader().totals("nobody").unwrap(), []);
+}
+
+pub(crate) fn rows_are_found_by_their_window_and_misfits_are_named(target: Target) {
+    let mut store = target.store();
+    let birth = commit(None, &[], vec![], record(1, 0, 0));
+    store.commit(&birth).unwrap();
+    let mut silent = Row::new(2, "b", 1.0, 40);
+    (silent.temperature, silent.record_count) = (None, 41);
+    let rows = [
+        Row::new(1, "c", 1.0, 20),
+        Row::new(1, "a", 1.0, 40),
+        Row::new(1, "b", 1.0, 40),
+        silent.clone(),
+        Row::new(3, "a", 1.0, 40),
+    ];
+    store.commit(&commit(Some(birth.record.id), &rows, vec![], record(2, 40, 2))).unwrap();
+    let end_ms = |minute: u64| (DAY_S + minute * 60) as i64 * 1000;
+    let all = LaneRows {
+        pipeline: "sensors".into(),
+        partition: "0".into(),
+        from_ms: None,
+        to_ms: None,
+        closed_until_ms: None,
+        first_revision: 0,
+    };
+    let mut reader = target.reader();
+    let window = |minute, row_count, message_count| WindowRows {
+        end_ms: end_ms(minute),
+        row_count,
+        message_count,
+    };
+    assert_eq!(
+        reader.windows(&all).unwrap(),
+        [window(1, 3, 30), window(2, 1, 41), window(3, 1, 10)]
+    );
+    let some = LaneRows {
+        from_ms: Some(end_ms(1) - 999),
+        to_ms: Some(end_ms(3) + 1),
+        closed_until_ms: Some(end_ms(2)),
+        first_revision: 21,
+        ..all.clone()
+    };
+    assert_eq!(reader.windows(&some).unwrap(), [window(1, 2, 20), window(2, 1, 41)]);
+    let late = LaneRows { from_ms: Some(end_ms(1) + 1), to_ms: Some(end_ms(2)), ..all.clone() };
+    assert_eq!(reader.windows(&late).unwrap(), []);
+    let nothing = LaneRows { closed_until_ms: Some(i64::MIN), ..all.clone() };
+    assert_eq!(reader.windows(&nothing).unwrap(), []);
+
+    let found = reader.rows_of_window(&all, end_ms(1), 1, 5).unwrap();
+    let devices: Vec<_> = found.rows.iter().map(|row| row[1].clone()).collect();
+    assert_eq!(devices, [Value::Text("b".into()), Value::Text("c".into())]);
+    assert_eq!(found.columns.len(), columns().len());
+    assert_eq!(reader.rows_of_window(&some, end_ms(1), 0, 5).unwrap().rows.len(), 2);
+
+    let grid = |size_ms, offset_ms| WindowGrid::new(size_ms, offset_ms).unwrap();
+    assert_eq!(reader.misfits(&all, grid(WINDOW_MS, 0)).unwrap(), Misfits::default());
+    let off = reader.misfits(&all, grid(WINDOW_MS, 1_000)).unwrap();
+    assert_eq!((off.off_grid_rows, off.duplicate_row_keys, off.examples.len()), (5, 0, 3));
+    assert!(off.examples[0].starts_with("off the grid: 2026-11-22 00:0"), "{:?}", off.examples);
+    let long = reader.misfits(&some, grid(2 * WINDOW_MS, 0)).unwrap();
+    assert_eq!(long.off_grid_rows, 3, "none is two minutes long");
+
+    let quality = reader.quality(&all).unwrap();
+    assert_eq!((quality.row_count, quality.message_count), (5, 81));
+    assert_eq!((quality.record_count_min, quality.record_count_max), (10, 41));
+    assert_eq!((quality.outlier_count, quality.rows_with_gaps), (1, 5), "41 is more than 2 * 16");
+    assert!(quality.nulls.contains(&("temperature".to_owned(), 1)), "{:?}", quality.nulls);
+    assert_eq!(reader.quality(&nothing).unwrap().row_count, 0);
+}
+
+pub(crate) fn newest_commits_are_read_by_their_number(target: Target) {
+    let mut store = target.store();
+    let mut previous = None;
+    for number in 1..=70 {
+        let next = commit(previous, &[], vec![], record(number, number * 10, 1));
+        previous = Some(next.record.id);
+        store.commit(&next).unwrap();
+    }
+    let ring = target.reader().commits("sensors", "0").unwrap();
+    let expected: Vec<u64> = (71 - ring.slots..=70).collect();
+    let numbers: Vec<u64> = ring.records.iter().map(|record| record.id.number).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(target.reader().commits("sensors", "1").unwrap().records, []);
 }
 
 pub(crate) fn letters_are_chosen_by_reason_and_key(target: Target) {
@@ -356,7 +437,7 @@ pub(crate) fn forgotten_rows_and_letters_are_not_in_the_totals(target: Target) {
     let row = [Row::new(1, "b", 2.0, raised + 10)];
     store.commit(&commit(Some(reset.record.id), &row, vec![replaced], again.clone())).unwrap();
     assert_eq!(store.load(&lane()).unwrap(), Some(again));
-    let totals = target.reader().totals("sensors", WINDOW_MS).unwrap();
+    let totals = target.reader().totals("sensors").unwrap();
     assert_eq!((totals[0].row_count, totals[0].record_count_closed), (1, 10));
     assert_eq!(totals[0].rows_of_forgotten_commits, 1);
     assert_eq!((totals[0].late, totals[0].rejected), (0, 1));

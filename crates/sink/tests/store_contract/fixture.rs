@@ -134,11 +134,15 @@ pub(crate) fn record(number: u64, ordinal: u64, closed_minute: u64) -> CommitRec
         processed: Some(Position::new(u64::MAX, ordinal, u32::MAX)),
         resume: None,
         ledger: Ledger { messages: ordinal, aggregated: ordinal, ..Ledger::default() },
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
     }
 }
 
 pub(crate) fn letter(ordinal: u64, reason: Reason) -> DeadLetter {
     DeadLetter {
+        partition: lane().partition,
         position: Position::new(7, ordinal, 0),
         ordinal,
         revision: ordinal,

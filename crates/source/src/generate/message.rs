@@ -88,11 +88,21 @@ pub(super) fn push_attributes(out: &mut Vec<u8>, shape: Shape, profile: &Profile
         Shape::Nested => return shapes::push_nested_attributes(out, profile),
         Shape::Cpu => return shapes::push_cpu_attributes(out, profile),
     }
-    out.extend_from_slice(b",\"device_type\":\"");
+    let names: [&[u8]; 3] =
+        [b",\"device_type\":\"", b"\",\"customer_id\":\"", b"\",\"site_id\":\""];
+    push_sensor_attributes(out, names, profile);
+}
+
+/// Appends what belongs to a sensor, with these pieces before type, customer and site.
+pub(super) fn push_sensor_attributes(out: &mut Vec<u8>, names: [&[u8]; 3], profile: &Profile) {
+    let [device_type, customer, site] = names;
+    out.extend_from_slice(device_type);
     out.extend_from_slice(profile.device_type.as_bytes());
-    out.extend_from_slice(b"\",\"customer_id\":\"cust_");
+    out.extend_from_slice(customer);
+    out.extend_from_slice(b"cust_");
     push_padded(out, u64::from(profile.customer), 4);
-    out.extend_from_slice(b"\",\"site_id\":\"site_");
+    out.extend_from_slice(site);
+    out.extend_from_slice(b"site_");
     push_padded(out, u64::from(profile.site), 4);
     out.extend_from_slice(b"\",\"latitude\":");
     push_ten_thousandths(out, profile.latitude_e4);

@@ -2,9 +2,8 @@
 //! of hosts. Like `message.rs`, in pieces that a malformed message can replace.
 
 use super::config::Shape;
-use super::digits::{
-    push_hundredths, push_i32, push_padded, push_ten_thousandths, push_tenths, push_u32,
-};
+use super::digits::{push_hundredths, push_i32, push_tenths, push_u32};
+use super::message::push_sensor_attributes;
 use super::physics::{Profile, Reading};
 
 /// Fields of the nested shape besides key and time, those of `metadata` too.
@@ -69,18 +68,8 @@ impl Names {
 
 /// Appends type and `metadata`, each with a comma before it.
 pub(super) fn push_nested_attributes(out: &mut Vec<u8>, profile: &Profile) {
-    out.extend_from_slice(b",\"sensorType\":\"");
-    out.extend_from_slice(profile.device_type.as_bytes());
-    out.extend_from_slice(b"\",\"metadata\":{\"customerId\":\"cust_");
-    push_padded(out, u64::from(profile.customer), 4);
-    out.extend_from_slice(b"\",\"siteId\":\"site_");
-    push_padded(out, u64::from(profile.site), 4);
-    out.extend_from_slice(b"\",\"latitude\":");
-    push_ten_thousandths(out, profile.latitude_e4);
-    out.extend_from_slice(b",\"longitude\":");
-    push_ten_thousandths(out, profile.longitude_e4);
-    out.extend_from_slice(b",\"altitude\":");
-    push_tenths(out, profile.altitude_e1);
+    let customer = b"\",\"metadata\":{\"customerId\":\"";
+    push_sensor_attributes(out, [b",\"sensorType\":\"", customer, b"\",\"siteId\":\""], profile);
     out.push(b'}');
 }
 

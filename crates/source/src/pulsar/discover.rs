@@ -11,10 +11,12 @@ use std::{
 
 use tidemill_engine::port::SourceEvent;
 use tidemill_pulsar::{Client, Error, partition_topic};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{
     Control, PulsarConfig, Start,
+    gate::Gate,
     partition::PartitionTask,
     topics::{PLAIN_PARTITION, Topics, fits},
 };
@@ -37,6 +39,8 @@ pub(super) async fn discover(
     let mut known = Found::new();
     let mut config = config;
     let mut first = true;
+    let (open, behind) = watch::channel(false);
+    let mut open = config.is_exclusive.then_some(open);
     loop {
         let pause = match find(&client, &config.topics).await {
             Ok(found) if found.len() > PARTITIONS_MAX => {
@@ -49,14 +53,31 @@ pub(super) async fn discover(
                 if first || !new.is_empty() {
                     info!(topics = ?config.topics, partitions = new.len(), "partitions found");
                 }
+                if !new.is_empty() {
+                    let names = known.keys().chain(new.keys()).cloned().collect();
+                    let _ = events.send(SourceEvent::Partitions(names));
+                }
                 for (name, topic) in &new {
+                    let mut gate = match (config.is_exclusive, open.take()) {
+                        (false, _) => Gate::None,
+                        (true, Some(open)) => Gate::First(open),
+                        (true, None) => Gate::Behind(behind.clone()),
+                    };
                     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
                     control.lock().insert(name.clone(), orders);
                     let (name, events) = (name.clone(), events.clone());
+                    let (client, config, topic) = (client.clone(), config.clone(), topic.clone());
                     let share = control.queue.clone();
-                    let task =
-                        PartitionTask::new(&client, &config, name, topic, events, receiver, share);
-                    tokio::spawn(task.run());
+                    tokio::spawn(async move {
+                        if gate.opened().await {
+                            let held = (share, gate);
+                            PartitionTask::new(
+                                &client, &config, name, &topic, events, receiver, held,
+                            )
+                            .run()
+                            .await;
+                        }
+                    });
                 }
                 known.extend(new);
                 // Nothing that appears from now on may be passed over.

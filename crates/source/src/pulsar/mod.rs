@@ -1,4 +1,5 @@
-//! Apache Pulsar: one Failover consumer per partition, whole entries, permits by bytes.
+//! Apache Pulsar: one consumer per partition, whole entries, permits by bytes. Processes share the
+//! partitions (Failover), or one has them all (Exclusive) and others stand by.
 //!
 //! The broker's cursor is only where reading starts and a lower bound for others: what was
 //! processed, the lanes know from their records. Every new subscription is a new assignment.
@@ -8,8 +9,10 @@ mod convert;
 mod discover;
 mod envelope;
 mod flow;
+mod gate;
 mod partition;
 mod probe;
+mod reread;
 mod topics;
 
 use std::{
@@ -31,6 +34,7 @@ pub use discover::topic_names;
 pub use envelope::Envelope;
 use flow::QueueShare;
 use partition::Order;
+pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
 
 /// Where a lane without any record begins.
@@ -53,6 +57,8 @@ pub struct PulsarConfig {
     pub topics: Topics,
     /// The subscription's name.
     pub subscription: String,
+    /// Whether one process has all partitions; else processes share them.
+    pub is_exclusive: bool,
     /// Names this consumer; the broker spreads partitions over consumers in the order of names.
     pub consumer_name: String,
     /// Where partitions start that are there when the source is opened and have no record.
@@ -80,6 +86,7 @@ impl PulsarConfig {
             client: ClientConfig::new(url),
             topics: Topics::One(topic.to_owned()),
             subscription: subscription.to_owned(),
+            is_exclusive: false,
             consumer_name: String::new(),
             start: Start::Earliest,
             envelope: Envelope::default(),
@@ -169,6 +176,10 @@ impl SourceControl for Control {
 
     fn credit(&self, partition: &str, credit: u32) {
         self.order(partition, Order::Credit(credit));
+    }
+
+    fn assign_again(&self, partition: &str) {
+        self.order(partition, Order::AssignAgain);
     }
 
     fn acknowledge(&self, partition: &str, through: Position) {

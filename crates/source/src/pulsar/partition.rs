@@ -10,7 +10,7 @@ use tidemill_engine::port::SourceEvent;
 use tidemill_kernel::event::Position;
 use tidemill_pulsar::{
     self as pulsar, Client, Consumer, ConsumerConfig, ConsumerEvent, ConsumerHandle, EntryLimits,
-    StartAt,
+    StartAt, SubscriptionKind,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::{
     PulsarConfig, Start, convert, envelope,
     flow::{Flow, QueueShare},
+    gate::Gate,
     probe,
 };
 
@@ -31,6 +32,7 @@ pub(super) enum Order {
     ReadFrom { from: Option<Position>, seek: bool },
     Credit(u32),
     Acknowledge(Position),
+    AssignAgain,
 }
 
 /// A partition's consumer and what is known of it.
@@ -38,6 +40,8 @@ pub(super) struct PartitionTask {
     name: Arc<str>,
     topic: String,
     client: Client,
+    config: ConsumerConfig,
+    gate: Gate,
     consumer: Consumer,
     handle: ConsumerHandle,
     events: Sender<SourceEvent>,
@@ -71,9 +75,9 @@ impl PartitionTask {
         topic: &str,
         events: Sender<SourceEvent>,
         orders: UnboundedReceiver<Order>,
-        share: Arc<QueueShare>,
+        (share, gate): (Arc<QueueShare>, Gate),
     ) -> PartitionTask {
-        let consumer = client.subscribe(ConsumerConfig {
+        let consumer = ConsumerConfig {
             consumer_name: config.consumer_name.clone(),
             start: match config.start {
                 Start::Latest => StartAt::Latest,
@@ -83,12 +87,20 @@ impl PartitionTask {
                 entry_bytes_max: config.entry_bytes_max,
                 ..EntryLimits::default()
             },
+            kind: match gate.is_exclusive() {
+                true => SubscriptionKind::Exclusive,
+                false => SubscriptionKind::Failover,
+            },
             ..ConsumerConfig::new(topic, &config.subscription)
-        });
+        };
+        let settings = consumer.clone();
+        let consumer = client.subscribe(consumer);
         PartitionTask {
             name,
             topic: topic.to_owned(),
             client: client.clone(),
+            config: settings,
+            gate,
             handle: consumer.handle(),
             consumer,
             events,
@@ -134,6 +146,9 @@ impl PartitionTask {
                     None => return,
                 },
                 _ = finished.recv() => acknowledging = false,
+                () = self.gate.closed() => if !self.wait_for_the_first().await {
+                    return;
+                },
             }
         }
     }
@@ -141,19 +156,19 @@ impl PartitionTask {
     /// Returns whether the task goes on.
     async fn handle_event(&mut self, event: ConsumerEvent) -> bool {
         match event {
+            ConsumerEvent::Connected if self.gate.is_exclusive() => {
+                self.flow.reset();
+                self.gate.set(true);
+                return self.assign();
+            }
             ConsumerEvent::Connected => self.flow.reset(),
+            ConsumerEvent::Active(_) if self.gate.is_exclusive() => {}
             // Told again: the lane goes on. If the broker also went back, entries come again and
             // the lane drops them; to start the lane anew would lose what has no record yet.
             ConsumerEvent::Active(true) if self.assigned => {
                 info!(partition = %self.name, "still active");
             }
-            ConsumerEvent::Active(true) => {
-                self.seeking = false;
-                self.assigned = true;
-                self.share.join();
-                self.reading = false;
-                return self.send(SourceEvent::Assigned(self.name.clone()));
-            }
+            ConsumerEvent::Active(true) => return self.assign(),
             ConsumerEvent::Active(false) => {
                 self.flow.reset();
                 return self.revoke() && self.send(SourceEvent::Standby(self.name.clone()));
@@ -169,12 +184,20 @@ impl PartitionTask {
                 } else {
                     warn!(partition = %self.name, %reason, "disconnected");
                     let stood_by = !self.assigned;
+                    self.gate.set(false);
                     return self.revoke()
                         && (!stood_by || self.send(SourceEvent::Revoked(self.name.clone())));
                 }
             }
             ConsumerEvent::Waiting { reason } => {
                 warn!(partition = %self.name, %reason, "waiting for the broker");
+                let is_busy = matches!(
+                    &reason,
+                    pulsar::Error::Broker { code: pulsar::ServerError::ConsumerBusy, .. }
+                );
+                if is_busy && self.gate.is_exclusive() {
+                    return self.send(SourceEvent::Standby(self.name.clone()));
+                }
             }
             ConsumerEvent::EndOfTopic => {
                 return self.send(SourceEvent::End(self.name.clone()));
@@ -236,6 +259,41 @@ impl PartitionTask {
         sent
     }
 
+    fn assign(&mut self) -> bool {
+        self.seeking = false;
+        if !std::mem::replace(&mut self.assigned, true) {
+            self.share.join();
+        }
+        self.reading = false;
+        self.send(SourceEvent::Assigned(self.name.clone()))
+    }
+
+    /// Leaves the subscription and asks for it again.
+    async fn subscribe_again(&mut self) {
+        // Else the broker may still see the old one when the new one comes, and refuse it once.
+        let _ = self.handle.close().await;
+        self.consumer = self.client.subscribe(self.config.clone());
+        self.handle = self.consumer.handle();
+        self.flow.reset();
+        if std::mem::take(&mut self.assigned) {
+            self.share.leave();
+        }
+        (self.reading, self.seeking) = (false, false);
+        (self.last, self.suspect, self.acknowledge) = (None, None, None);
+    }
+
+    /// Gives the partition back until this process has the first one again. Returns whether the
+    /// task goes on.
+    async fn wait_for_the_first(&mut self) -> bool {
+        info!(partition = %self.name, "given back with the first partition");
+        let _ = self.handle.close().await;
+        if !self.revoke() || !self.gate.opened().await {
+            return false;
+        }
+        self.subscribe_again().await;
+        true
+    }
+
     fn revoke(&mut self) -> bool {
         self.reading = false;
         self.acknowledge = None;
@@ -280,6 +338,10 @@ impl PartitionTask {
                 self.acknowledge = Some(through);
             }
             Order::Acknowledge(_) => {}
+            Order::AssignAgain => {
+                info!(partition = %self.name, "subscribing anew");
+                self.subscribe_again().await;
+            }
         }
     }
 

@@ -1,0 +1,142 @@
+//! What the parts of a verification say, without a store: counts, gaps, rows computed again.
+
+use bytes::{Bytes, BytesMut};
+use tidemill_engine::{
+    port::{Entry, RawMessage},
+    record::{CommitId, LaneId},
+};
+use tidemill_kernel::event::Position;
+use tidemill_sink::Value;
+
+use super::{log::Visit, *};
+
+const MINUTE_MS: i64 = 60_000;
+
+fn config() -> Config {
+    let text = "pipeline.name = \"p\"\nschema.preset = \"sensor\"\nsource.file.paths = [\"a\"]\n\
+                sink.stdout = {}\n";
+    Config::parse("t.toml", text, &|_| None).expect("a configuration")
+}
+
+fn record(messages: u64) -> CommitRecord {
+    CommitRecord {
+        lane: LaneId::new("p", "0"),
+        id: CommitId::default(),
+        generation: 0,
+        fingerprint: String::new(),
+        ordinal: messages,
+        closed_until_ms: i64::MAX,
+        highest_event_time_ms: 0,
+        birth: Some(Position::new(0, 0, 0)),
+        birth_ordinal: 0,
+        birth_generation: 0,
+        processed: Some(Position::new(0, messages.saturating_sub(1), 0)),
+        resume: None,
+        ledger: Default::default(),
+        closings: Vec::new(),
+        lanes: Vec::new(),
+        turn: 0,
+    }
+}
+
+/// An entry of messages of one device, at these times.
+fn entry(times_ms: &[i64]) -> Entry {
+    let (mut buffer, mut messages) = (BytesMut::new(), Vec::new());
+    for (at, time_ms) in times_ms.iter().enumerate() {
+        let text = format!(r#"{{"device_id":"d","time":{time_ms},"temperature":{at}.1}}"#);
+        messages.push(RawMessage {
+            position: Position::new(0, at as u64, 0),
+            start: buffer.len() as u32,
+            length: text.len() as u32,
+            publish_time_ms: *time_ms,
+            reject: None,
+        });
+        buffer.extend_from_slice(text.as_bytes());
+    }
+    let buffer: Bytes = buffer.freeze();
+    Entry { position: Position::new(0, 0, 0), buffer, messages, credit: 0 }
+}
+
+fn target(end_ms: i64, revision: u64) -> Target {
+    let key = vec!["d".to_owned()];
+    Target { stored: Vec::new(), end_ms, key, revision, at_revision: None, at_close: None }
+}
+
+fn computed(times_ms: &[i64], before: u64, target: Target) -> Recomputed {
+    let (config, record) = (config(), record(times_ms.len() as u64));
+    let rows = BTreeMap::from([(target.end_ms, 1)]);
+    let mut computed = Recomputation::new(&config, &record, before, vec![target], &rows);
+    let entry = entry(times_ms);
+    computed.visit(&entry, &entry.messages).expect("a log");
+    computed.finish(&record)
+}
+
+#[test]
+fn row_is_computed_as_of_its_revision_and_as_of_the_closing_of_its_window() {
+    const BASE_MS: i64 = 1_767_225_600_000;
+    let end_ms = BASE_MS + MINUTE_MS;
+    let times = [1, 2, 3, 70_000, 4].map(|ms| BASE_MS + ms);
+    // The fourth message closes the window, the fifth is late.
+    let after = |count: usize| computed(&times[..count], 0, target(end_ms, count as u64));
+    let two = after(2).targets.remove(0).at_revision.expect("a row of two messages");
+    let whole = computed(&times, 0, target(end_ms, 2));
+    assert_eq!((whole.ledger.late, whole.ledger.messages), (1, 5));
+    let found = &whole.targets[0];
+    assert_eq!(found.at_revision.as_ref(), Some(&two), "what the first two messages give");
+    let closed = found.at_close.clone().expect("the window has closed");
+    let count = config().schema.columns().iter().position(|c| c.name == "record_count");
+    let count = count.expect("a column");
+    assert_eq!((&two[count], &closed[count]), (&Value::UInt(2), &Value::UInt(3)));
+    assert_eq!(closed.last(), Some(&Value::UInt(4)), "closed by the fourth message");
+    // Written by the closing itself, and behind messages that are gone.
+    let late = computed(&times, 1_000, target(end_ms, 1_004));
+    let found = &late.targets[0];
+    assert!(found.at_revision.is_some() && found.at_revision == found.at_close);
+    assert!(whole.row_counts.is_empty() && late.row_counts.is_empty());
+    let none = computed(&times, 0, target(end_ms + 5 * MINUTE_MS, 4));
+    assert!(none.targets[0].at_revision.is_none() && none.targets[0].at_close.is_none());
+}
+
+#[test]
+fn log_that_begins_late_is_a_note_and_more_messages_than_counted_are_a_difference() {
+    let walk = |messages, late: Option<Position>| {
+        Some((Walk { messages, began_late_at: late, ..Walk::default() }, None))
+    };
+    let count = |read: Read| count_of(&record(10), Ok(&read));
+    assert_eq!(count(walk(10, None)), (Some(Ok(10)), None));
+    assert_eq!(count(walk(9, None)), (Some(Ok(9)), None));
+    assert_eq!(count(None), (Some(Ok(10)), None));
+    let (counted, note) = count(walk(7, Some(Position::new(3, 0, 0))));
+    let note = note.expect("a note");
+    assert!(counted.is_none() && note.contains("begins at 3:0:0"), "{note}");
+    assert!(note.contains("the 3 messages before are held against the store alone"), "{note}");
+    assert_eq!(count(walk(11, Some(Position::new(3, 0, 0)))), (Some(Ok(11)), None));
+    let why = "silent".to_owned();
+    assert_eq!(count_of(&record(10), Err(&why)), (Some(Err(why.clone())), None));
+}
+
+#[test]
+fn windows_without_rows_are_named_by_stretches() {
+    let windows = [1, 2, 4, 8].map(|minute: i64| WindowRows {
+        end_ms: minute * MINUTE_MS,
+        row_count: 1,
+        message_count: 1,
+    });
+    let found = gaps(&config(), &checklist::minutes(windows.iter())).expect("gaps");
+    let expected = "4 of 8 windows have no row: 1970-01-01 00:03:00, 1970-01-01 00:05:00 to \
+                    1970-01-01 00:07:00";
+    assert_eq!(found, expected);
+    assert_eq!(gaps(&config(), &checklist::minutes(windows[..2].iter())), None);
+    assert_eq!(gaps(&config(), &Minutes::new()), None);
+}
+
+#[test]
+fn rows_that_no_run_can_have_written_are_differences() {
+    assert!(misfit_texts(&Misfits::default()).is_empty());
+    let examples = vec!["off the grid: 2026-01-01 00:00:01 a".to_owned()];
+    let misfits = Misfits { duplicate_row_keys: 2, off_grid_rows: 1, examples };
+    let texts = misfit_texts(&misfits);
+    assert_eq!(texts[0], "2 row keys stand there more than once");
+    assert_eq!(texts[1], "1 rows are of no window of the grid");
+    assert_eq!(texts[2], "off the grid: 2026-01-01 00:00:01 a");
+}

@@ -318,6 +318,18 @@ impl Junction {
         }
     }
 
+    /// Commits the letters that lanes hold before that is due; returns whether there were any.
+    pub(crate) fn commit_letters(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {
+        let partitions: Vec<_> = self.strands.keys().cloned().collect();
+        let mut any = false;
+        for partition in &partitions {
+            self.with_lane(partition, now_ms, actions, |strand, own| {
+                any |= strand.lane.commit_letters(now_ms, own);
+            });
+        }
+        any
+    }
+
     /// Ends a finite partition: it closes all its windows.
     pub fn end(&mut self, partition: &Arc<str>, now_ms: u64, actions: &mut Vec<Action>) {
         if self.is_running() {

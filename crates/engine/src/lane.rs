@@ -245,8 +245,7 @@ impl Lane {
         self.rollup = self.rollup_at(&progress, record.closings.clone());
         self.watermark_seen_ms = record.highest_event_time_ms;
         self.cursor.restore(&record);
-        let from = self.cursor.from();
-        actions.push(Action::Read { from, seek: false });
+        actions.push(Action::Read { from: self.cursor.from(), seek: false });
     }
 
     fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {

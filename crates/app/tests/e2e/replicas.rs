@@ -32,6 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What was done, and what came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    pub(crate) kills: AtomicU64,
     pub(crate) pauses: AtomicU64,
     /// From SIGTERM to the end of the process.
     pub(crate) ends: Mutex<Vec<Duration>>,
@@ -96,6 +97,7 @@ impl Tally {
             let paused_before = self.paused.load(SeqCst);
             let killed_at = Instant::now();
             run.kill();
+            self.kills.fetch_add(1, SeqCst);
             if let Some(recovery) = self.recovery(job, &owned, killed_at) {
                 let beside_a_pause = paused_before || recovery.beside_a_pause;
                 let recovery = Recovery { beside_a_pause, ..recovery };

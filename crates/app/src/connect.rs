@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     assemble::{clickhouse_config, embedded_config, pulsar_client},
-    config::{Config, PulsarSource, Sink, Source},
+    config::{Config, PulsarSource, Routing, Sink, Source},
 };
 
 /// Messages of a partition that are looked at.
@@ -40,7 +40,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Looks at source and sink. `admin` is the address of the broker's admin interface.
 pub fn look(config: &Config, admin: Option<&str>) -> Vec<Check> {
     let mut checks = match &config.source {
-        Source::Pulsar(source) => pulsar(source, admin),
+        Source::Pulsar(source) => pulsar(config, source, admin),
         Source::File(source) => source.paths.iter().map(|path| file(path)).collect(),
         _ => vec![Check::new("source", Good, "makes its own messages")],
     };
@@ -80,7 +80,7 @@ fn sink(config: &Config) -> Vec<Check> {
     }
 }
 
-fn pulsar(source: &PulsarSource, admin: Option<&str>) -> Vec<Check> {
+fn pulsar(config: &Config, source: &PulsarSource, admin: Option<&str>) -> Vec<Check> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -103,7 +103,7 @@ fn pulsar(source: &PulsarSource, admin: Option<&str>) -> Vec<Check> {
         return vec![Check::new("topic", Bad, "no topic fits source.pulsar.topics_pattern")];
     }
     for topic in names.iter().take(CHECKED_TOPICS_MAX) {
-        let found = one_topic(&runtime, &client, source, admin, topic);
+        let found = one_topic(&runtime, &client, source, admin, topic, config.pipeline.routing);
         // What is true of the broker is said once.
         checks
             .extend(found.into_iter().filter(|check| !checks.contains(check)).collect::<Vec<_>>());
@@ -129,6 +129,7 @@ fn one_topic(
     source: &PulsarSource,
     admin: Option<&str>,
     topic: &str,
+    routing: Routing,
 ) -> Vec<Check> {
     let count = runtime.block_on(async {
         tokio::time::timeout(ANSWER_MAX, client.partition_count_if_there(topic)).await
@@ -150,7 +151,7 @@ fn one_topic(
     };
     checks.push(partition_check(topic, partitions));
     checks.push(if partitions > 0 || is_there == Some(true) {
-        runtime.block_on(keys(client, topic, partitions))
+        runtime.block_on(keys(client, topic, partitions, routing))
     } else {
         let text = "give --admin: reading a topic without partitions could make it";
         Check::new("keys", NotChecked, text)
@@ -175,7 +176,7 @@ fn partition_check(topic: &str, partitions: u32) -> Check {
 }
 
 /// Reads the oldest messages of each partition and counts those with a key.
-async fn keys(client: &Client, topic: &str, partitions: u32) -> Check {
+async fn keys(client: &Client, topic: &str, partitions: u32, routing: Routing) -> Check {
     let mut topics: Vec<String> = (0..partitions.min(SAMPLED_PARTITIONS_MAX))
         .map(|partition| partition_topic(topic, partition))
         .collect();
@@ -199,10 +200,13 @@ async fn keys(client: &Client, topic: &str, partitions: u32) -> Check {
         Check::new("keys", NotChecked, "the topic holds no message to look at")
     } else if with_key == seen {
         Check::new("keys", Good, text)
+    } else if routing == Routing::Any {
+        Check::new("keys", Good, format!("{text}; routing = \"any\" needs none"))
     } else {
         let text = format!(
             "{text}: a device's messages may be in several partitions, and it then has a row for \
-             each; let producers send the device as the key"
+             each; let producers send the device as the key, or write routing = \"any\" into \
+             [pipeline]"
         );
         Check::new("keys", Warning, text)
     }

@@ -425,18 +425,6 @@ impl Junction {
         }
     }
 
-    /// Commits the letters that lanes hold before that is due; returns whether there were any.
-    pub(crate) fn commit_letters(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {
-        let partitions: Vec<Arc<str>> = self.strands.keys().cloned().collect();
-        let mut held = false;
-        for partition in partitions {
-            self.with_lane(&partition, now_ms, actions, |strand, own| {
-                held |= strand.lane.commit_letters(now_ms, own);
-            });
-        }
-        held
-    }
-
     fn is_replaying(&self) -> bool {
         self.strands.values().any(|strand| strand.lane.is_replaying())
     }

@@ -249,6 +249,7 @@ impl JunctionWorker {
         let read: Vec<Arc<str>> = read.map(|(partition, _)| partition.clone()).collect();
         for partition in read {
             self.set(&partition, Holding::Away);
+            self.context.metrics.remove_lane(&partition);
             self.context.control.assign_again(&partition);
         }
     }

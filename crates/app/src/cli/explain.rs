@@ -208,9 +208,13 @@ fn replay(config: &Config, load: &Load) -> Vec<String> {
         }
         _ => "Nothing is counted twice and nothing is lost.",
     };
+    let oldest = match config.pipeline.routing {
+        Routing::Key => "open window",
+        Routing::Any => "window that is not merged, in every lane",
+    };
     vec![
         format!(
-            "The next process reads again from the first message of the oldest open window: as a \
+            "The next process reads again from the first message of the oldest {oldest}: as a \
              rule at most the window and what it waits for ({}) and what came since the last \
              commit ({}): {}.",
             span(open_ms),

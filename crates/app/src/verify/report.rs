@@ -48,7 +48,7 @@ pub fn text(config: &Config, request: Request, verification: &Verification) -> S
         let _ = writeln!(
             text,
             "{devices} devices have rows of several partitions, {device_windows} of their windows \
-             more than one row: key the topic by device"
+             more than one row: key the topic by device, or use routing = \"any\""
         );
     }
     if let Some((outcome, total)) = verification.sample {

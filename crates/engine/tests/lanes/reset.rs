@@ -5,7 +5,7 @@ use tidemill_engine::{
     error::LaneErrorKind,
     lane::{Action, Lane},
     ledger::Ledger,
-    record::{CommitRecord, ORDINAL_BITS},
+    record::{ALL_PARTITIONS, CommitRecord, LaneId, ORDINAL_BITS},
     reset::Reset,
 };
 use tidemill_kernel::{event::Position, time::WindowGrid};
@@ -115,4 +115,48 @@ fn a_lower_generation_than_that_of_the_reset_is_refused() {
     let done = run(0, Some(&record), &[entry(5, 0, &[1])]);
     assert!(matches!(done.failure, Some(LaneErrorKind::Newer { .. })));
     assert!(done.commits.is_empty());
+}
+
+/// The record of two merged lanes: of the first minute two messages are merged, of the next one
+/// three are open, two of them in lane 0.
+fn before_of_two() -> CommitRecord {
+    let part = |partition: &str, ledger: Ledger| CommitRecord {
+        lane: LaneId::new("p", partition),
+        ordinal: ledger.messages,
+        ledger,
+        ..before()
+    };
+    let one = Ledger { messages: 3, aggregated: 1, open: 2, ..Ledger::default() };
+    let two = Ledger { messages: 2, aggregated: 1, open: 1, ..Ledger::default() };
+    let lanes = vec![part("0", one), part("1", two)];
+    CommitRecord {
+        lane: LaneId::new("p", ALL_PARTITIONS),
+        ledger: lanes.iter().map(|lane| lane.ledger).sum(),
+        lanes,
+        turn: 77,
+        ..before()
+    }
+}
+
+#[test]
+fn accepted_loss_of_merged_lanes_balances_in_each_and_in_all() {
+    let last = before_of_two();
+    // Of the three open messages two are in early rows.
+    let record = reset().accept_loss(&last, grid(), 2, Some(START_MS + 2 * MINUTE_MS));
+    let ledger = Ledger { messages: 5, aggregated: 4, lost: 1, ..Ledger::default() };
+    assert_eq!((record.ledger, record.turn), (ledger, 78));
+    assert!(record.revision() > last.revision());
+    assert!(record.lanes.iter().all(|lane| lane.ledger.balances() && lane.ledger.open == 0));
+    let until_ms = START_MS + 2 * MINUTE_MS;
+    assert!(record.lanes.iter().all(|lane| lane.closed_until_ms == until_ms));
+    assert_eq!(record.closed_until_ms, until_ms);
+}
+
+#[test]
+fn merged_lanes_that_are_forgotten_begin_without_parts() {
+    let last = before_of_two();
+    let record = reset().forget(&last);
+    assert!(record.lanes.is_empty() && record.ledger == Ledger::default());
+    assert_eq!((record.closed_until_ms, record.birth_generation), (i64::MIN, 1));
+    assert!(record.revision() > last.revision(), "{record:?}");
 }

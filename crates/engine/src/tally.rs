@@ -65,8 +65,7 @@ impl WorkerContext {
         if before == 0 {
             warn!(
                 device = first.key, %partition, other = %first.home,
-                "a device is on two partitions and has a row of each: key the topic by device, or \
-                 set pipeline.routing"
+                "a device is on two partitions and has a row of each: key the topic by device"
             );
         }
     }

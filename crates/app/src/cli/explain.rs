@@ -147,9 +147,9 @@ fn merged(config: &Config) -> String {
     let held = config.limits.held_windows_max;
     format!(
         "routing = \"any\": one process reads all lanes, one thread folds them, and one commit \
-         record stands for all. A window becomes rows (source_partition \"*\") when every lane \
-         has closed it. A lane may be {held} closed windows ahead; then it waits for the others, and those \
-         that have nothing to read are closed by decision."
+         record stands for all. A window becomes rows (source_partition \"*\") when every lane has \
+         closed it. A lane may be {held} closed windows ahead; then it waits for the others, and \
+         those that have nothing to read are closed by decision."
     )
 }
 

@@ -90,6 +90,14 @@ pub trait Store: Send {
     /// # Errors
     /// See [`StoreError`]. After `Retry` any part may or may not be written.
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Writes rows and nothing else, no letter and no record. As in a commit, a stored row gives
+    /// way to one of an equal or higher revision only, so rows that are true do no harm beside a
+    /// running owner. It is not fenced.
+    ///
+    /// # Errors
+    /// `Retry` and `Refused` as for a commit; `Refused` also where rows cannot be replaced.
+    fn write_rows(&mut self, rows: &[RowBlock]) -> Result<(), StoreError>;
 }
 
 /// The unit of reading and acknowledging: a broker's batch, or a piece of a file.

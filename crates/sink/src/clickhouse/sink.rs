@@ -4,7 +4,7 @@ use tidemill_engine::{
     port::{Commit, Store, StoreError},
     record::{CommitRecord, LaneId},
 };
-use tidemill_kernel::row::Column;
+use tidemill_kernel::row::{Column, RowBlock};
 
 use super::{
     config::{ClickHouseConfig, Names},
@@ -94,14 +94,7 @@ impl Store for ClickHouseStore {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        let rows = row_pieces(&commit.rows, &self.layout, self.limits);
-        let rows = rows.ok_or_else(|| {
-            StoreError::Refused("clickhouse: the rows are not of the store's columns".into())
-        })?;
-        let table = self.names.full(&self.names.rows);
-        for piece in rows {
-            self.server.insert(&table, &self.layout.columns, piece)?;
-        }
+        self.write_rows(&commit.rows)?;
         let table = self.names.full(&self.names.letters);
         for piece in letter_pieces(&commit.record.lane, &commit.letters, self.limits) {
             self.server.insert(&table, &self.letter_columns, piece)?;
@@ -114,6 +107,18 @@ impl Store for ClickHouseStore {
         }
         let table = self.names.full(&self.names.records);
         self.server.insert(&table, &self.record_columns, body.into())?;
+        Ok(())
+    }
+
+    fn write_rows(&mut self, rows: &[RowBlock]) -> Result<(), StoreError> {
+        let pieces = row_pieces(rows, &self.layout, self.limits);
+        let pieces = pieces.ok_or_else(|| {
+            StoreError::Refused("clickhouse: the rows are not of the store's columns".into())
+        })?;
+        let table = self.names.full(&self.names.rows);
+        for piece in pieces {
+            self.server.insert(&table, &self.layout.columns, piece)?;
+        }
         Ok(())
     }
 }

@@ -137,6 +137,17 @@ impl Store for EmbeddedStore {
         }
         transaction.commit().map_err(|error| store_error("end a commit", &error))
     }
+
+    fn write_rows(&mut self, rows: &[RowBlock]) -> Result<(), StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| store_error("begin to write rows", &error))?;
+        for block in rows {
+            write_rows(&transaction, &self.sql.row, &self.layout, self.revision_index, block)?;
+        }
+        transaction.commit().map_err(|error| store_error("end to write rows", &error))
+    }
 }
 
 fn stored_id(

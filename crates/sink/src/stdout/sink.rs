@@ -7,7 +7,7 @@ use tidemill_engine::{
     port::{Commit, DeadLetter, Store, StoreError},
     record::{CommitRecord, LaneId},
 };
-use tidemill_kernel::row::{Cell, Column, ColumnKind};
+use tidemill_kernel::row::{Cell, Column, ColumnKind, RowBlock};
 
 use crate::{
     layout::{letter_columns, letter_values},
@@ -74,6 +74,11 @@ impl<R: Write + Send, L: Write + Send> Store for StdoutStore<R, L> {
         };
         self.print_rows(commit).map_err(|error| refused("rows", &error))?;
         self.print_letters(commit).map_err(|error| refused("dead letters", &error))
+    }
+
+    fn write_rows(&mut self, _rows: &[RowBlock]) -> Result<(), StoreError> {
+        let text = "stdout store: a printed row cannot be replaced; use another sink";
+        Err(StoreError::Refused(text.to_owned()))
     }
 }
 

@@ -106,3 +106,12 @@ fn closed_output_refuses_the_commit() {
     let outcome = StdoutStore::new(&columns(), Closed, Vec::new()).commit(&commit());
     assert!(matches!(outcome, Err(StoreError::Refused(_))), "{outcome:?}");
 }
+
+#[test]
+fn rows_that_would_replace_printed_ones_are_refused() {
+    let (mut rows, mut letters) = (Vec::new(), Vec::new());
+    let outcome = StdoutStore::new(&columns(), &mut rows, &mut letters).write_rows(&commit().rows);
+    let Err(StoreError::Refused(text)) = outcome else { panic!("{outcome:?}") };
+    assert!(text.contains("cannot be replaced"), "{text}");
+    assert_eq!((rows, letters), (Vec::new(), Vec::new()));
+}

@@ -106,6 +106,43 @@ pub(crate) fn lower_revision_within_one_commit_never_wins(target: Target) {
     assert_rows(&mut *target.reader(), &lane(), &rows[..1]);
 }
 
+pub(crate) fn rows_alone_give_way_as_in_a_commit_and_leave_the_record(target: Target) {
+    let mut store = target.store();
+    let rows = [
+        Row::new(1, "same", 1.0, 9),
+        Row::new(1, "lower", 1.0, 9),
+        Row::new(1, "higher", 1.0, 9),
+        Row::new(1, "untouched", 1.0, 9),
+    ];
+    let dead = vec![letter(3, Reason::Late)];
+    let first = commit(None, &rows, dead, record(1, 9, 1));
+    store.commit(&first).unwrap();
+    let again = [
+        Row::new(1, "same", 2.0, 9),
+        Row::new(1, "lower", 2.0, 8),
+        Row::new(1, "higher", 2.0, 10),
+        Row::new(1, "missing", 2.0, 9),
+    ];
+    // Several blocks and days; repeating them changes nothing.
+    let tomorrow = [Row::new(1_500, "tomorrow", 2.0, 9)];
+    for _ in 0..2 {
+        store.write_rows(&[block(&lane(), &again), block(&lane(), &tomorrow)]).unwrap();
+    }
+    store.write_rows(&[]).unwrap();
+    let [same, _, higher, missing] = again;
+    let [_, lower, _, untouched] = rows;
+    let [tomorrow] = tomorrow;
+    let expected = [higher, lower, missing, same, untouched, tomorrow];
+    let mut reader = target.reader();
+    assert_rows(&mut *reader, &lane(), &expected);
+    assert_eq!(reader.dead_letters(&LetterQuery::default()).unwrap().rows.len(), 1);
+    assert_eq!(store.load(&lane()).unwrap(), Some(first.record.clone()));
+    // The lane's owner goes on as if nothing had happened.
+    let next = commit(Some(first.record.id), &[], Vec::new(), record(2, 12, 1));
+    store.commit(&next).unwrap();
+    assert_eq!(store.load(&lane()).unwrap(), Some(next.record));
+}
+
 pub(crate) fn stale_owner_never_hides_the_newer_record(target: Target) {
     let (mut owner, mut stale) = (target.store(), target.store());
     let birth = commit(None, &[], Vec::new(), record(1, 0, 0));

@@ -49,6 +49,7 @@ contract!(
     nulls_unicode_and_extremes_keep_their_bits,
     one_commit_may_span_days_and_pieces,
     records_of_several_lanes_do_not_mix,
+    rows_alone_give_way_as_in_a_commit_and_leave_the_record,
     rows_are_found_by_their_window_and_misfits_are_named,
     same_commit_again_changes_nothing,
     stale_owner_never_hides_the_newer_record,

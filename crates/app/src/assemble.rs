@@ -287,7 +287,7 @@ fn open_store(config: &Config) -> Result<Box<dyn Store>, SinkError> {
     }
 }
 
-/// Opens a store to put an operator's decision into it.
+/// Opens a store to put an operator's decision, or repaired rows, into it.
 ///
 /// # Errors
 /// If it cannot be reached now, or keeps no records.

@@ -44,9 +44,9 @@ pub const EXIT_STATUSES: [ExitStatus; 5] = [
         meaning: "it failed; verify: a difference",
         when: "`run`: a lane stopped, or the source cannot go on; what was committed stays. \
                `verify`: stored rows, letters, commits or the log are not what the ledger says, or \
-               a row is not what its messages give; `replay`: the latter. `generate`: the broker \
-               did not confirm every message. Other commands: store, broker or file cannot be \
-               read or written.",
+               a row is not what its messages give; `replay`: the latter, with `--write` where \
+               that cannot repair it. `generate`: the broker did not confirm every message. Other \
+               commands: store, broker or file cannot be read or written.",
         remedy: "The last ERROR lines name place and remedy. Starting again is safe: it goes on \
                  from the last commit.",
     },

@@ -151,7 +151,7 @@ fn every_block_of_the_tutorial_does_what_the_page_says() {
 
 #[test]
 fn every_block_of_the_page_of_verify_does_what_the_page_says() {
-    execute("docs/verify.md", "", [4, 4]);
+    execute("docs/verify.md", "", [6, 6]);
 }
 
 /// Runs a page, which has at least so many runs and outputs.

@@ -68,9 +68,11 @@ Examples:
   tidemill replay sensors.toml --diff
   tidemill replay sensors.toml --diff --from 2026-01-01T12:00:00Z --to 2026-01-01T13:00:00Z
   tidemill replay sensors.toml --diff --device sensor_001
+  tidemill replay sensors.toml --write --from 2026-01-01T12:00:00Z --to 2026-01-01T13:00:00Z
 
-Nothing is written. Exit status: 0 all rows are as their messages give them, 1 a difference, 2
-could not check.";
+--diff writes nothing, --write only rows that are missing or differ. Exit status: 0 all rows are as
+their messages give them, or were written so; 1 a difference, or one that --write leaves; 2 could
+not check.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -72,7 +72,7 @@ enum Command {
     /// Prove that every message is accounted for.
     #[command(after_help = examples::VERIFY)]
     Verify(verify::Arguments),
-    /// Make rows again from raw messages and compare them with the stored ones.
+    /// Make rows again from raw messages, compare them with the stored ones, and repair those.
     #[command(after_help = examples::REPLAY)]
     Replay(replay::Arguments),
     /// Print the completion script of a shell.

@@ -1,8 +1,8 @@
 //! The rows of a span, made again from raw messages and held against the stored ones.
 //!
 //! It shares log, decoder and roll-up with the sample of `verify`, and takes every row of the span
-//! instead of some: also those that are not stored. It writes nothing, so doing it again, also
-//! beside the running job, changes nothing.
+//! instead of some: also those that are not stored. It tells which rows would repair the store and
+//! writes none of them itself.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use super::{
     log::Visit,
     log_state,
     recompute::{Fold, each_row, key_indexes, key_of, values_of},
-    row::difference,
+    row::{REVISION, difference},
     sample::SAMPLE_MAX,
     walk_log,
 };
@@ -47,13 +47,33 @@ impl Span {
     }
 }
 
+/// What the comparison is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To tell what differs.
+    Tell,
+    /// To put true rows in the place of those that differ.
+    Repair,
+}
+
+/// A true row to be written, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repair {
+    /// Window, device, and what differs.
+    pub text: String,
+    /// All columns; the revision is that of the closing of its window.
+    pub row: Vec<Value>,
+}
+
 /// What came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     /// Rows that are stored as their messages give them.
     pub equal: u64,
-    /// Rows that are not, by name.
+    /// Rows that are not, by name; of a repair only those that it leaves.
     pub different: Vec<String>,
+    /// Rows that repair the store; at most [`SAMPLE_MAX`], more are left as differences.
+    pub repairs: Vec<Repair>,
     /// Rows of windows whose messages are not all in the log any more.
     pub not_checkable: u64,
     /// Partitions that could not be read, and why.
@@ -68,6 +88,7 @@ pub fn compare(
     config: &Config,
     reader: &mut dyn StoreReader,
     span: &Span,
+    purpose: Purpose,
 ) -> Result<Comparison, SinkError> {
     let mut comparison = Comparison::default();
     let request = Request { from_ms: span.from_ms, to_ms: span.to_ms, ..Request::default() };
@@ -82,7 +103,10 @@ pub fn compare(
             continue;
         };
         let compared = match stored(config, reader, &rows, span)? {
-            Ok(stored) => one_lane(config, record, span, stored, &mut comparison),
+            Ok(_) if purpose == Purpose::Repair && is_of_several_generations(record) => {
+                Err(SEVERAL_GENERATIONS.to_owned())
+            }
+            Ok(stored) => one_lane(config, record, span, stored, purpose, &mut comparison),
             Err(why) => Err(why),
         };
         if let Err(why) = compared {
@@ -90,6 +114,15 @@ pub fn compare(
         }
     }
     Ok(comparison)
+}
+
+const SEVERAL_GENERATIONS: &str = "the generation was raised without beginning anew: what of an \
+    earlier one stands in which row, the record does not say; nothing is written";
+
+/// Reports whether the record goes on from one of an earlier generation: older windows were closed
+/// with its revisions, perhaps by another configuration, or have lost messages.
+fn is_of_several_generations(record: &CommitRecord) -> bool {
+    record.generation != record.birth_generation
 }
 
 /// Reads the stored rows of a lane.
@@ -125,6 +158,7 @@ fn one_lane(
     record: &CommitRecord,
     span: &Span,
     mut stored: Rows,
+    purpose: Purpose,
     comparison: &mut Comparison,
 ) -> Result<(), String> {
     if !record.lanes.is_empty() {
@@ -147,27 +181,60 @@ fn one_lane(
     let columns = config.schema.columns();
     for ((end_ms, key), made) in made.into_iter().filter(|row| row.0.0 <= record.closed_until_ms) {
         let found = stored.remove(&(end_ms, key.clone()));
-        let difference = match &found {
-            Some(found) => difference(columns, found, &made, false),
-            None => Some("is not stored".to_owned()),
-        };
-        comparison.add(log.is_whole(end_ms), end_ms, &key, difference);
+        let (difference, gives_way) = judge(columns, found.as_deref(), &made);
+        let row = (gives_way && purpose == Purpose::Repair).then_some(made);
+        comparison.add(log.is_whole(end_ms), end_ms, &key, difference, row);
     }
     for (end_ms, key) in stored.into_keys() {
-        let text = "no message of the log is of this device and window".to_owned();
-        comparison.add(log.is_whole(end_ms), end_ms, &key, Some(text));
+        let text = "no message of the log is of this device and window; rows are not removed";
+        comparison.add(log.is_whole(end_ms), end_ms, &key, Some(text.to_owned()), None);
     }
     Ok(())
 }
 
+/// Returns what differs, and whether the store would take the row that was made.
+fn judge(columns: &[Column], stored: Option<&[Value]>, made: &[Value]) -> (Option<String>, bool) {
+    let Some(stored) = stored else { return (Some("is not stored".to_owned()), true) };
+    let place = columns.iter().position(|column| column.name == REVISION);
+    let revision = |row: &[Value]| place.and_then(|at| row[at].as_u64());
+    // A lower one may be right: rows that were emitted early and did not change are not written
+    // again. A higher one never is.
+    let is_higher = revision(stored) > revision(made);
+    let mut difference = difference(columns, stored, made, is_higher);
+    if let Some(text) = difference.as_mut().filter(|_| is_higher) {
+        text.push_str(
+            "; its revision is too high for any true row to replace it: raise \
+             pipeline.generation and reset",
+        );
+    }
+    (difference, !is_higher)
+}
+
 impl Comparison {
-    fn add(&mut self, is_whole: bool, end_ms: i64, key: &[String], difference: Option<String>) {
-        match difference {
-            None => self.equal += 1,
-            Some(_) if !is_whole => self.not_checkable += 1,
-            Some(text) => {
-                self.different.push(format!("{} {}: {text}", utc(end_ms), key.join("/")));
+    /// Counts a row; `row` is what repairs it.
+    fn add(
+        &mut self,
+        is_whole: bool,
+        end_ms: i64,
+        key: &[String],
+        difference: Option<String>,
+        row: Option<Vec<Value>>,
+    ) {
+        let Some(text) = difference else {
+            self.equal += 1;
+            return;
+        };
+        if !is_whole {
+            self.not_checkable += 1;
+            return;
+        }
+        let text = format!("{} {}: {text}", utc(end_ms), key.join("/"));
+        match row {
+            Some(row) if (self.repairs.len() as u64) < SAMPLE_MAX => {
+                self.repairs.push(Repair { text, row });
             }
+            Some(_) => self.different.push(format!("{text}; not in this run, begin it again")),
+            None => self.different.push(text),
         }
     }
 }

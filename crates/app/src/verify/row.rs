@@ -1,8 +1,8 @@
-//! A stored row beside one that was computed again: which columns differ.
+//! A stored row beside one that was computed again: which columns differ, and how it is written.
 //!
 //! Floats are compared by their bits; only the two zeros are the same, because SQLite keeps one.
 
-use tidemill_kernel::row::{Cell, Column, ColumnKind};
+use tidemill_kernel::row::{Cell, Column, ColumnKind, RowBlock};
 use tidemill_sink::Value;
 
 /// The column that says when a row was emitted.
@@ -19,6 +19,23 @@ pub fn value_of(cell: Cell<'_>, kind: ColumnKind) -> Value {
         (Value::Int(at_ms), ColumnKind::Milliseconds) => Value::Millisecond(at_ms),
         (value, _) => value,
     }
+}
+
+/// Encodes a row, whose values are those that [`value_of`] gives of cells of these columns.
+pub fn append_row(block: &mut RowBlock, columns: &[Column], row: &[Value]) {
+    for (column, value) in columns.iter().zip(row) {
+        let cell = match value {
+            Value::Null => Cell::Null,
+            Value::Float(value) => Cell::Float(*value),
+            Value::Int(value) | Value::Millisecond(value) => Cell::Int(*value),
+            Value::UInt(value) => Cell::UInt(*value),
+            Value::Second(at_ms) => Cell::UInt(at_ms.unsigned_abs() / 1000),
+            Value::Text(text) => Cell::Text(text),
+            Value::Bytes(_) => unreachable!("rows have no column of bytes"),
+        };
+        block.push(column, cell);
+    }
+    block.end_row();
 }
 
 /// Reports whether two values are the same, floats by their bits.
@@ -101,5 +118,31 @@ mod tests {
         assert_eq!(value_of(Cell::Int(60), ColumnKind::Milliseconds), Value::Millisecond(60));
         assert_eq!(value_of(Cell::UInt(1), ColumnKind::UInt8), Value::UInt(1));
         assert_eq!(value_of(Cell::Null, ColumnKind::Float64), Value::Null);
+    }
+
+    #[test]
+    fn row_is_encoded_as_the_cells_it_came_from() {
+        let cells = [
+            (ColumnKind::Seconds, Cell::UInt(u64::from(u32::MAX))),
+            (ColumnKind::Milliseconds, Cell::Int(-1)),
+            (ColumnKind::Float64, Cell::Float(-0.0)),
+            (ColumnKind::Float64, Cell::Null),
+            (ColumnKind::Int64, Cell::Int(i64::MIN)),
+            (ColumnKind::UInt64, Cell::UInt(u64::MAX)),
+            (ColumnKind::UInt32, Cell::UInt(7)),
+            (ColumnKind::UInt8, Cell::UInt(1)),
+            (ColumnKind::Text, Cell::Text("\u{fc}'\0")),
+        ];
+        let column = |(kind, cell): &(ColumnKind, Cell<'_>)| {
+            Column::new("c", *kind, *cell == Cell::Null || *kind == ColumnKind::Float64)
+        };
+        let columns: Vec<Column> = cells.iter().map(column).collect();
+        let mut expected = RowBlock::new();
+        columns.iter().zip(cells).for_each(|(column, (_, cell))| expected.push(column, cell));
+        expected.end_row();
+        let row: Vec<Value> = cells.iter().map(|(kind, cell)| value_of(*cell, *kind)).collect();
+        let mut block = RowBlock::new();
+        append_row(&mut block, &columns, &row);
+        assert_eq!(block, expected);
     }
 }

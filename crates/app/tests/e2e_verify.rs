@@ -339,7 +339,9 @@ fn logs_of_merged_lanes_are_counted_and_their_rows_are_not_computed_again() {
     let (status, said) = tidemill("verify", &config, &[]);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("30000  proved\n"), "{said}");
-    for (command, options) in [("verify", &["--sample", "5"][..]), ("replay", &["--diff"])] {
+    for (command, options) in
+        [("verify", &["--sample", "5"][..]), ("replay", &["--diff"]), ("replay", &["--write"])]
+    {
         let (status, said) = tidemill(command, &config, options);
         assert_eq!(status, Some(2), "{said}");
         assert!(said.contains("rows of merged lanes (routing = \"any\") are not"), "{said}");
@@ -420,4 +422,10 @@ fn forge(job: &Job<'_>, url: &str) {
     assert!(said.contains(&format!("are gone: {number}\n")), "{said}");
     assert!(said.contains(&format!("{device}: temperature is ")), "{said}");
     assert!(said.contains(" 1 different, 0 not checkable"), "{said}");
+    let (status, said) = tidemill("replay", &config, &["--write"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("\n1 rows written\n"), "{said}");
+    let (status, said) = tidemill("replay", &config, &["--write"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("\n0 rows written\n"), "{said}");
 }

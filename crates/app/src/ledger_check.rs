@@ -61,7 +61,7 @@ pub fn check(totals: &PartitionTotals, broker_count: Option<Result<u64, String>>
 mod tests {
     use tidemill_engine::{
         ledger::Ledger,
-        record::{CommitId, CommitRecord, LaneId},
+        record::{CommitRecord, LaneId},
     };
 
     use super::*;
@@ -71,22 +71,10 @@ mod tests {
         PartitionTotals {
             partition: "0".into(),
             record: Some(CommitRecord {
-                lane: LaneId::new("p", "0"),
-                id: CommitId::default(),
-                generation: 0,
-                fingerprint: String::new(),
                 ordinal: 10,
                 closed_until_ms: 0,
-                highest_event_time_ms: 0,
-                birth: None,
-                birth_ordinal: 0,
-                birth_generation: 0,
-                processed: None,
-                resume: None,
                 ledger,
-                closings: Vec::new(),
-                lanes: Vec::new(),
-                turn: 0,
+                ..CommitRecord::unborn(LaneId::new("p", "0"))
             }),
             record_count_closed: 6,
             late: 1,

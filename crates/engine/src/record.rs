@@ -95,6 +95,28 @@ pub struct CommitRecord {
 }
 
 impl CommitRecord {
+    /// Returns the record of a lane of which nothing is known.
+    pub fn unborn(lane: LaneId) -> CommitRecord {
+        CommitRecord {
+            lane,
+            id: CommitId::default(),
+            generation: 0,
+            fingerprint: String::new(),
+            ordinal: 0,
+            closed_until_ms: i64::MIN,
+            highest_event_time_ms: i64::MIN,
+            birth: None,
+            birth_ordinal: 0,
+            birth_generation: 0,
+            processed: None,
+            resume: None,
+            ledger: Ledger::default(),
+            closings: Vec::new(),
+            lanes: Vec::new(),
+            turn: 0,
+        }
+    }
+
     /// Returns the revision that orders records: generation, then ordinal as in rows and letters,
     /// or the turn where lanes are merged.
     pub fn revision(&self) -> u64 {

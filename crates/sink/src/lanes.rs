@@ -117,7 +117,6 @@ mod tests {
 
     fn lane(partition: &str) -> CommitRecord {
         CommitRecord {
-            lane: LaneId::new("p", partition),
             id: CommitId { number: 7, writer: u64::MAX },
             generation: 3,
             fingerprint: "window=1m".into(),
@@ -128,14 +127,12 @@ mod tests {
             birth_ordinal: 1,
             birth_generation: 2,
             processed: Some(Position::new(1, 2, 3)),
-            resume: None,
             ledger: Ledger { messages: 12, aggregated: 5, open: 4, late: 1, rejected: 1, lost: 1 },
             closings: vec![
                 Closing { until_ms: 60_000, ordinal: 3, processed: None },
                 Closing { until_ms: 120_000, ordinal: 9, processed: Some(Position::new(1, 1, 1)) },
             ],
-            lanes: Vec::new(),
-            turn: 0,
+            ..CommitRecord::unborn(LaneId::new("p", partition))
         }
     }
 

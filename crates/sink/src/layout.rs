@@ -194,7 +194,6 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
         ));
     }
     let mut record = CommitRecord {
-        lane,
         id,
         generation: values.small()?,
         fingerprint: values.text()?.to_string(),
@@ -212,11 +211,7 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
             rejected: values.unsigned()?,
             lost: values.unsigned()?,
         },
-        birth_ordinal: 0,
-        birth_generation: 0,
-        closings: Vec::new(),
-        lanes: Vec::new(),
-        turn: 0,
+        ..CommitRecord::unborn(lane)
     };
     record.birth_ordinal = values.unsigned()?;
     record.birth_generation = values.small()?;

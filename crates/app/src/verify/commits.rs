@@ -64,22 +64,11 @@ mod tests {
 
     fn record(number: u64, writer: u64, messages: u64) -> CommitRecord {
         CommitRecord {
-            lane: LaneId::new("p", "0"),
             id: CommitId { number, writer },
-            generation: 0,
-            fingerprint: String::new(),
             ordinal: messages,
             closed_until_ms: messages as i64,
-            highest_event_time_ms: 0,
-            birth: None,
-            birth_ordinal: 0,
-            birth_generation: 0,
-            processed: None,
-            resume: None,
             ledger: Ledger { messages, aggregated: messages, ..Ledger::default() },
-            closings: Vec::new(),
-            lanes: Vec::new(),
-            turn: 0,
+            ..CommitRecord::unborn(LaneId::new("p", "0"))
         }
     }
 

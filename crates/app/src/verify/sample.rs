@@ -258,10 +258,7 @@ fn row_count_text(
 
 #[cfg(test)]
 mod tests {
-    use tidemill_engine::{
-        ledger::Ledger,
-        record::{CommitId, LaneId},
-    };
+    use tidemill_engine::{ledger::Ledger, record::LaneId};
     use tidemill_kernel::row::ColumnKind;
 
     use super::*;
@@ -318,22 +315,10 @@ mod tests {
 
     fn judged(target: Target, whole_from_ms: i64, late: u64) -> (Outcome, Finding) {
         let record = CommitRecord {
-            lane: LaneId::new("p", "0"),
-            id: CommitId::default(),
-            generation: 0,
-            fingerprint: String::new(),
             ordinal: 10,
             closed_until_ms: 0,
-            highest_event_time_ms: 0,
-            birth: None,
-            birth_ordinal: 0,
-            birth_generation: 0,
-            processed: None,
-            resume: None,
             ledger: Ledger { late, ..Ledger::default() },
-            closings: Vec::new(),
-            lanes: Vec::new(),
-            turn: 0,
+            ..CommitRecord::unborn(LaneId::new("p", "0"))
         };
         let columns = ["record_count", REVISION];
         let columns = columns.map(|name| Column::new(name, ColumnKind::UInt64, false));

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tidemill_engine::{
     port::{Entry, RawMessage},
-    record::{CommitId, LaneId},
+    record::LaneId,
 };
 use tidemill_kernel::event::Position;
 use tidemill_sink::Value;
@@ -20,22 +20,11 @@ fn config() -> Config {
 
 fn record(messages: u64) -> CommitRecord {
     CommitRecord {
-        lane: LaneId::new("p", "0"),
-        id: CommitId::default(),
-        generation: 0,
-        fingerprint: String::new(),
         ordinal: messages,
         closed_until_ms: i64::MAX,
-        highest_event_time_ms: 0,
         birth: Some(Position::new(0, 0, 0)),
-        birth_ordinal: 0,
-        birth_generation: 0,
         processed: Some(Position::new(0, messages.saturating_sub(1), 0)),
-        resume: None,
-        ledger: Default::default(),
-        closings: Vec::new(),
-        lanes: Vec::new(),
-        turn: 0,
+        ..CommitRecord::unborn(LaneId::new("p", "0"))
     }
 }
 

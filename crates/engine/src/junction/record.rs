@@ -60,22 +60,18 @@ impl Junction {
         let config = &self.config.lane;
         let highest = lanes.iter().map(|lane| lane.highest_event_time_ms).max();
         CommitRecord {
-            lane: self.id.clone(),
             id,
             generation: config.rollup.generation,
             fingerprint: config.fingerprint.to_string(),
             ordinal: lanes.iter().map(|lane| lane.ordinal).sum(),
             closed_until_ms: self.merged_until_ms,
             highest_event_time_ms: highest.unwrap_or(i64::MIN),
-            birth: None,
             birth_ordinal: lanes.iter().map(|lane| lane.birth_ordinal).sum(),
-            birth_generation: lanes.first().map_or(0, |lane| lane.birth_generation),
-            processed: None,
-            resume: None,
+            birth_generation: lanes.iter().map(|lane| lane.birth_generation).min().unwrap_or(0),
             ledger: lanes.iter().map(|lane| lane.ledger).sum(),
-            closings: Vec::new(),
             lanes,
             turn: self.turn,
+            ..CommitRecord::unborn(self.id.clone())
         }
     }
 }

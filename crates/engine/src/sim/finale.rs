@@ -2,7 +2,9 @@
 //! old owners still had under way arrives too late.
 
 use super::{
-    shell::{Sending, Worker},
+    sending::{Door, Sending},
+    shell::Worker,
+    store::Write,
     world::World,
 };
 
@@ -43,7 +45,7 @@ impl World {
     }
 
     /// Ends all processes; returns the commits whose writing goes on.
-    fn end_old_owners(&mut self) -> Vec<Sending> {
+    fn end_old_owners(&mut self) -> Vec<Sending<Write>> {
         let mut late = Vec::new();
         for worker in &mut self.workers {
             worker.drop_unsent(&mut self.random);

@@ -13,6 +13,7 @@ pub mod merged;
 mod random;
 mod reference;
 mod rules;
+mod sending;
 mod shell;
 mod store;
 mod workload;
@@ -77,12 +78,7 @@ pub fn run(seed: u64, broken: Option<Rule>) -> Report {
 /// As [`run`], keeping so many lines of the trace.
 pub fn run_traced(seed: u64, broken: Option<Rule>, trace_lines: usize) -> Report {
     let mut world = world::World::new(seed, broken, trace_lines);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let result = result.unwrap_or_else(|cause| {
-        let text = cause.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(cause.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("without a text")))
-    });
+    let result = caught(|| world.run());
     let trace: Vec<String> = world.trace.lines.iter().cloned().collect();
     Report {
         digest: world.trace.digest,
@@ -96,6 +92,15 @@ pub fn run_traced(seed: u64, broken: Option<Rule>, trace_lines: usize) -> Report
         }),
         trace,
     }
+}
+
+/// Runs a world; a panic is what went wrong.
+fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|cause| {
+        let text = cause.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(cause.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("without a text")))
+    })
 }
 
 /// Lines of the trace that a violation shows.

@@ -7,13 +7,14 @@ use super::{
     check,
     random::Random,
     rules::Rule,
-    store::{Write, writes_of},
+    sending::{Door, Sending},
+    store::{SimStore, Write, writes_of},
     world::World,
 };
 use crate::{
     error::LaneErrorKind,
     lane::{Action, Lane},
-    port::{Commit, StoreError},
+    port::Commit,
     record::CommitRecord,
 };
 
@@ -25,17 +26,6 @@ pub(super) enum Delivery {
     Entry(u64, usize),
 }
 
-/// A commit on its way into the store.
-#[derive(Debug)]
-pub(super) struct Sending {
-    commit: Box<Commit>,
-    /// What is not known to be durable.
-    writes: VecDeque<Write>,
-    is_begun: bool,
-    /// The lane has its answer already (only where a rule is broken).
-    is_answered: bool,
-}
-
 /// A process with at most one lane of the partition.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -43,9 +33,9 @@ pub(super) struct Worker {
     pub(super) lane: Option<Lane>,
     pub(super) session: u64,
     pub(super) todo: Vec<Action>,
-    pub(super) commits: VecDeque<Sending>,
+    pub(super) commits: VecDeque<Sending<Write>>,
     /// Commits of lanes that are gone, still being written.
-    pub(super) detached: Vec<Sending>,
+    pub(super) detached: Vec<Sending<Write>>,
     /// Whether the broker hears this process.
     pub(super) is_connected: bool,
     is_draining: bool,
@@ -329,91 +319,6 @@ impl World {
         Ok(())
     }
 
-    /// Returns the outcome of the whole commit, once it has one.
-    pub(super) fn attempt(
-        &mut self,
-        sending: &mut Sending,
-    ) -> Result<Option<Result<(), StoreError>>, String> {
-        if self.is_store_down() {
-            return Ok(None);
-        }
-        let is_unknown = if self.scenario.is_transactional {
-            if self.is_fenced(&sending.commit) {
-                return Ok(Some(Err(StoreError::Fenced {
-                    lane: sending.commit.record.lane.clone(),
-                    expected: sending.commit.previous,
-                    found: self.store.newest_id(),
-                })));
-            }
-            self.transact(sending)?
-        } else {
-            self.insert(sending)?
-        };
-        if is_unknown && self.breaks(Rule::RetryUntilSuccess) {
-            sending.writes.pop_front();
-        }
-        Ok(sending.writes.is_empty().then_some(Ok(())))
-    }
-
-    fn is_fenced(&self, commit: &Commit) -> bool {
-        let stored = self.store.newest_id();
-        let follows = stored == commit.previous || stored == Some(commit.record.id);
-        !follows && !self.breaks(Rule::Fence)
-    }
-
-    fn fault(&mut self, per_mille: u64, name: &'static str) -> bool {
-        let happens = !self.is_quiet && self.scenario.is_noisy && self.random.chance(per_mille);
-        if happens {
-            self.count(name);
-            self.note(|| name.to_owned());
-        }
-        happens
-    }
-
-    /// Writes all or nothing; returns whether the answer was lost or bad.
-    fn transact(&mut self, sending: &mut Sending) -> Result<bool, String> {
-        if self.fault(80, "transaction failed") {
-            return Ok(true);
-        }
-        if self.store.newest_id() != Some(sending.commit.record.id) {
-            for write in &sending.writes {
-                self.apply(write)?;
-            }
-        }
-        if self.fault(80, "transaction applied, answer lost") {
-            return Ok(true);
-        }
-        sending.writes.clear();
-        Ok(false)
-    }
-
-    /// Tries the next write; returns whether the answer was lost or bad.
-    fn insert(&mut self, sending: &mut Sending) -> Result<bool, String> {
-        let write = sending.writes.front().expect("a commit has a record to write").clone();
-        if self.fault(60, "insert failed") {
-            return Ok(true);
-        }
-        if self.fault(60, "insert applied, answer lost") {
-            self.apply(&write)?;
-            return Ok(true);
-        }
-        if self.fault(60, "insert applied later") {
-            self.limbo.push(write);
-            return Ok(true);
-        }
-        if let Write::Rows(rows) = &write
-            && rows.len() > 1
-            && self.fault(100, "half of an insert applied")
-        {
-            let count = 1 + self.random.below(rows.len() - 1);
-            self.apply(&Write::Rows(rows[..count].to_vec()))?;
-            return Ok(true);
-        }
-        self.apply(&write)?;
-        sending.writes.pop_front();
-        Ok(false)
-    }
-
     /// Lets a worker's lane see the time.
     pub(super) fn tick(&mut self, at: usize) -> Result<(), String> {
         let worker = &mut self.workers[at];
@@ -457,5 +362,57 @@ impl World {
     /// Returns the check at the end of all.
     pub(super) fn check_end(&self) -> Result<(), String> {
         check::end(&self.reference, &self.store, self.scenario.lane.rollup.generation)
+    }
+}
+
+impl Door for World {
+    type Write = Write;
+
+    fn store(&self) -> &SimStore {
+        &self.store
+    }
+
+    fn is_store_down(&self) -> bool {
+        World::is_store_down(self)
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.scenario.is_transactional
+    }
+
+    fn ignores_fence(&self) -> bool {
+        self.breaks(Rule::Fence)
+    }
+
+    fn gives_up(&self) -> bool {
+        self.breaks(Rule::RetryUntilSuccess)
+    }
+
+    fn fault(&mut self, per_mille: u64, name: &'static str) -> bool {
+        let happens = !self.is_quiet && self.scenario.is_noisy && self.random.chance(per_mille);
+        if happens {
+            self.count(name);
+            self.note(|| name.to_owned());
+        }
+        happens
+    }
+
+    fn apply(&mut self, write: &Write) -> Result<(), String> {
+        World::apply(self, write)
+    }
+
+    fn delay(&mut self, write: Write) {
+        self.limbo.push(write);
+    }
+
+    fn part_of(&mut self, write: &Write) -> Option<Write> {
+        let Write::Rows(rows) = write else {
+            return None;
+        };
+        if rows.len() < 2 || !self.fault(100, "half of an insert applied") {
+            return None;
+        }
+        let count = 1 + self.random.below(rows.len() - 1);
+        Some(Write::Rows(rows[..count].to_vec()))
     }
 }

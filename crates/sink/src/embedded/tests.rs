@@ -3,7 +3,6 @@
 use rusqlite::{Connection, ffi};
 use tempfile::TempDir;
 use tidemill_engine::{
-    ledger::Ledger,
     port::{Commit, Store, StoreError},
     record::{CommitId, CommitRecord, LaneId},
 };
@@ -59,22 +58,10 @@ fn commit(previous: Option<CommitId>, number: u64, revision: u64) -> Commit {
     }
     block.end_row();
     let record = CommitRecord {
-        lane: LaneId::new("p", "0"),
         id: CommitId { number, writer: 1 },
-        generation: 0,
-        fingerprint: String::new(),
         ordinal: number,
         closed_until_ms: 0,
-        highest_event_time_ms: 0,
-        birth: None,
-        birth_ordinal: 0,
-        birth_generation: 0,
-        processed: None,
-        resume: None,
-        ledger: Ledger::default(),
-        closings: Vec::new(),
-        lanes: Vec::new(),
-        turn: 0,
+        ..CommitRecord::unborn(LaneId::new("p", "0"))
     };
     Commit { previous, rows: vec![block], letters: Vec::new(), record }
 }

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use tidemill_engine::{
-    ledger::Ledger,
     port::{Commit, DeadLetter, Store, StoreError},
     record::{CommitId, CommitRecord, LaneId},
 };
@@ -51,22 +50,10 @@ fn commit() -> Commit {
         payload_bytes: 4,
     };
     let record = CommitRecord {
-        lane: LaneId::new("sensors", "0"),
         id: CommitId { number: 1, writer: 2 },
-        generation: 0,
-        fingerprint: String::new(),
         ordinal: 4,
         closed_until_ms: 0,
-        highest_event_time_ms: 0,
-        birth: None,
-        birth_ordinal: 0,
-        birth_generation: 0,
-        processed: None,
-        resume: None,
-        ledger: Ledger::default(),
-        closings: Vec::new(),
-        lanes: Vec::new(),
-        turn: 0,
+        ..CommitRecord::unborn(LaneId::new("sensors", "0"))
     };
     Commit { previous: None, rows: vec![block], letters: vec![letter], record }
 }

@@ -121,22 +121,15 @@ pub(crate) fn block(lane: &LaneId, rows: &[Row]) -> RowBlock {
 
 pub(crate) fn record(number: u64, ordinal: u64, closed_minute: u64) -> CommitRecord {
     CommitRecord {
-        lane: lane(),
         id: CommitId { number, writer: 0xfeed_0000_0000_0001 },
-        generation: 0,
         fingerprint: "window.size=1m\nwindow.offset='0s'\\".into(),
         ordinal,
         closed_until_ms: (DAY_S + closed_minute * 60) as i64 * 1000,
         highest_event_time_ms: (DAY_S + closed_minute * 60) as i64 * 1000 + 5_001,
         birth: Some(Position::new(1, 2, 3)),
-        birth_ordinal: 0,
-        birth_generation: 0,
         processed: Some(Position::new(u64::MAX, ordinal, u32::MAX)),
-        resume: None,
         ledger: Ledger { messages: ordinal, aggregated: ordinal, ..Ledger::default() },
-        closings: Vec::new(),
-        lanes: Vec::new(),
-        turn: 0,
+        ..CommitRecord::unborn(lane())
     }
 }
 

@@ -2,6 +2,7 @@
 //! old owners still had under way arrives too late.
 
 use super::{World, shell::Worker};
+use crate::sim::sending::Door;
 
 impl World {
     pub(super) fn finish(&mut self) -> Result<(), String> {

@@ -11,13 +11,13 @@ mod shell;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use super::{
     Report, Violation,
     broker::{Broker, Next},
+    caught,
     random::Random,
     reference::Reference,
     store::SimStore,
@@ -89,12 +89,7 @@ struct World {
 /// Runs one seed, with one rule broken on purpose if `broken` says so.
 pub fn run(seed: u64, broken: Option<Rule>, trace_lines: usize) -> Report {
     let mut world = World::new(seed, broken, trace_lines);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let result = result.unwrap_or_else(|cause| {
-        let text = cause.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(cause.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("without a text")))
-    });
+    let result = caught(|| world.run());
     let trace: Vec<String> = world.trace.lines.iter().cloned().collect();
     let message_count = world.references.iter().map(|log| log.messages.len() as u64).sum();
     Report {
@@ -365,15 +360,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn fault(&mut self, per_mille: u64, name: &'static str) -> bool {
-        let happens = !self.is_quiet && self.scenario.is_noisy && self.random.chance(per_mille);
-        if happens {
-            self.count(name);
-            self.note(|| name.to_owned());
-        }
-        happens
     }
 }
 

@@ -5,11 +5,12 @@ use super::{Line, Rule, World, check::Vector};
 use crate::{
     error::LaneErrorKind,
     junction::{Action, Junction},
-    port::{Commit, StoreError},
+    port::Commit,
     record::CommitRecord,
     sim::{
         random::Random,
-        store::{Write, writes_of},
+        sending::{Door, Sending},
+        store::{SimStore, Write, writes_of},
     },
 };
 
@@ -27,14 +28,6 @@ pub(super) struct Pending {
     pub(super) processed: Vector,
 }
 
-/// A commit on its way into the store.
-#[derive(Debug)]
-pub(super) struct Sending {
-    commit: Box<Commit>,
-    writes: Line<Pending>,
-    is_begun: bool,
-}
-
 /// A process with at most one junction.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -43,8 +36,8 @@ pub(super) struct Worker {
     pub(super) junction: Option<Junction>,
     session: u64,
     todo: Line<Action>,
-    commits: Line<Sending>,
-    pub(super) detached: Vec<Sending>,
+    commits: Line<Sending<Pending>>,
+    pub(super) detached: Vec<Sending<Pending>>,
     pub(super) is_connected: bool,
     is_draining: bool,
 }
@@ -300,7 +293,12 @@ impl World {
             commit.rows.len(),
             commit.letters.len()
         );
-        self.workers[at].commits.push_back(Sending { commit, writes, is_begun: false });
+        self.workers[at].commits.push_back(Sending {
+            commit,
+            writes,
+            is_begun: false,
+            is_answered: false,
+        });
         self.note(|| text);
     }
 
@@ -345,68 +343,6 @@ impl World {
         Ok(())
     }
 
-    /// Returns the outcome of the whole commit, once it has one.
-    pub(super) fn attempt(
-        &mut self,
-        sending: &mut Sending,
-    ) -> Result<Option<Result<(), StoreError>>, String> {
-        if self.is_store_down() {
-            return Ok(None);
-        }
-        let commit = &sending.commit;
-        let is_unknown = if self.scenario.is_transactional {
-            let stored = self.store.newest_id();
-            if stored != commit.previous && stored != Some(commit.record.id) {
-                return Ok(Some(Err(StoreError::Fenced {
-                    lane: commit.record.lane.clone(),
-                    expected: commit.previous,
-                    found: stored,
-                })));
-            }
-            self.transact(sending)?
-        } else {
-            self.insert(sending)?
-        };
-        if is_unknown && self.breaks(Rule::RetryUntilSuccess) {
-            sending.writes.pop_front();
-        }
-        Ok(sending.writes.is_empty().then_some(Ok(())))
-    }
-
-    fn transact(&mut self, sending: &mut Sending) -> Result<bool, String> {
-        if self.fault(80, "transaction failed") {
-            return Ok(true);
-        }
-        if self.store.newest_id() != Some(sending.commit.record.id) {
-            for pending in &sending.writes {
-                self.apply(pending)?;
-            }
-        }
-        if self.fault(80, "transaction applied, answer lost") {
-            return Ok(true);
-        }
-        sending.writes.clear();
-        Ok(false)
-    }
-
-    fn insert(&mut self, sending: &mut Sending) -> Result<bool, String> {
-        let pending = sending.writes.front().expect("a commit has a record to write").clone();
-        if self.fault(60, "insert failed") {
-            return Ok(true);
-        }
-        if self.fault(60, "insert applied, answer lost") {
-            self.apply(&pending)?;
-            return Ok(true);
-        }
-        if self.fault(60, "insert applied later") {
-            self.limbo.push(pending);
-            return Ok(true);
-        }
-        self.apply(&pending)?;
-        sending.writes.pop_front();
-        Ok(false)
-    }
-
     /// Lets a worker's junction see the time.
     pub(super) fn tick(&mut self, at: usize) -> Result<(), String> {
         let worker = &mut self.workers[at];
@@ -430,5 +366,51 @@ impl World {
             self.count("drained");
         }
         self.queue(at, actions);
+    }
+}
+
+impl Door for World {
+    type Write = Pending;
+
+    fn store(&self) -> &SimStore {
+        &self.store
+    }
+
+    fn is_store_down(&self) -> bool {
+        World::is_store_down(self)
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.scenario.is_transactional
+    }
+
+    fn ignores_fence(&self) -> bool {
+        false
+    }
+
+    fn gives_up(&self) -> bool {
+        self.breaks(Rule::RetryUntilSuccess)
+    }
+
+    fn fault(&mut self, per_mille: u64, name: &'static str) -> bool {
+        let happens = !self.is_quiet && self.scenario.is_noisy && self.random.chance(per_mille);
+        if happens {
+            self.count(name);
+            self.note(|| name.to_owned());
+        }
+        happens
+    }
+
+    fn apply(&mut self, pending: &Pending) -> Result<(), String> {
+        World::apply(self, pending)
+    }
+
+    fn delay(&mut self, pending: Pending) {
+        self.limbo.push(pending);
+    }
+
+    /// Rows in part are the other simulation's.
+    fn part_of(&mut self, _: &Pending) -> Option<Pending> {
+        None
     }
 }

@@ -191,6 +191,8 @@ impl PartitionTask {
             }
             ConsumerEvent::Waiting { reason } => {
                 warn!(partition = %self.name, %reason, "waiting for the broker");
+                // Whoever has the first one meanwhile has to get the others.
+                self.gate.set(false);
                 let is_busy = matches!(
                     &reason,
                     pulsar::Error::Broker { code: pulsar::ServerError::ConsumerBusy, .. }

@@ -29,6 +29,7 @@ fn read(
     let mut lines = Vec::new();
     loop {
         match source.next(Duration::from_secs(5)).expect("reads") {
+            Some(SourceEvent::Partitions(_)) => {}
             Some(SourceEvent::Assigned(partition)) => control.read_from(&partition, from, false),
             Some(SourceEvent::Entry(partition, entry)) => {
                 lines.extend(of(&partition, &entry));
@@ -87,6 +88,7 @@ fn publish_time_is_when_the_file_was_modified() {
     let file = fs::File::options().write(true).open(&path).expect("the file");
     file.set_modified(modified).expect("a time of one's own");
     let mut source = open(&config(vec![path])).expect("opens");
+    source.next(Duration::from_secs(1)).expect("the partitions");
     source.next(Duration::from_secs(1)).expect("assigned");
     source.control().read_from("a", None, false);
     let Some(SourceEvent::Entry(_, entry)) = source.next(Duration::from_secs(5)).expect("reads")
@@ -115,6 +117,7 @@ fn shorter_file_than_the_record_says_is_an_error() {
     let path = folder.path().join("a");
     fs::write(&path, "1\n").expect("written");
     let mut source = open(&config(vec![path])).expect("opens");
+    source.next(Duration::from_secs(1)).expect("the partitions");
     source.next(Duration::from_secs(1)).expect("assigned");
     source.control().read_from("a", Some(Position::new(0, 99, 0)), false);
     match source.next(Duration::from_secs(5)).expect("an event") {
@@ -133,6 +136,7 @@ fn reads_no_further_ahead_than_the_bound() {
     let mut config = config(vec![path]);
     config.queue_bytes_max = 500_000;
     let mut source = open(&config).expect("opens");
+    source.next(Duration::from_secs(1)).expect("the partitions");
     source.next(Duration::from_secs(1)).expect("assigned");
     source.control().read_from("a", None, false);
     let mut bytes = 0;

@@ -54,6 +54,7 @@ fn read_until_failure(config: &FileConfig, from: Option<Position>) -> (String, S
     let mut content = String::new();
     loop {
         match source.next(Duration::from_secs(5)).expect("reads") {
+            Some(SourceEvent::Partitions(_)) => {}
             Some(SourceEvent::Assigned(partition)) => control.read_from(&partition, from, false),
             Some(SourceEvent::Entry(partition, entry)) => {
                 for (_, _, payload, _) in of(&partition, &entry) {

@@ -30,6 +30,7 @@ fn read(bytes: &[u8], from: Option<Position>) -> Result<Vec<(Position, String)>,
     let mut lines = Vec::new();
     loop {
         match source.next(Duration::from_secs(5)).expect("reads") {
+            Some(SourceEvent::Partitions(_)) => {}
             Some(SourceEvent::Assigned(partition)) => control.read_from(&partition, from, false),
             Some(SourceEvent::Entry(partition, entry)) => {
                 assert_eq!(&*partition, "stdin");
@@ -89,6 +90,7 @@ fn publish_time_is_the_arrival() {
     };
     let before_ms = unix_ms();
     let mut source = open_stream(Box::new(Cursor::new(b"one\ntwo\n".to_vec())), CONFIG);
+    source.next(Duration::from_secs(1)).expect("the partitions");
     source.next(Duration::from_secs(1)).expect("assigned");
     source.control().read_from("stdin", None, false);
     let Some(SourceEvent::Entry(_, entry)) = source.next(Duration::from_secs(5)).expect("reads")

@@ -43,9 +43,18 @@ fn now_ms() -> i64 {
 fn set_partitions(topic: &str, count: u32, raise: bool) {
     let topic = topic.replace("://", "/");
     let url = format!("{}/admin/v2/{topic}/partitions", broker().admin);
-    let request = if raise { ureq::post(&url) } else { ureq::put(&url) };
-    let answer = request.header("content-type", "application/json").send(count.to_string());
-    assert!(answer.is_ok(), "{url}: {answer:?}");
+    // A broker that is busy with what other tests did to it answers 500 now and then.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let request = if raise { ureq::post(&url) } else { ureq::put(&url) };
+        let answer = request.header("content-type", "application/json").send(count.to_string());
+        match answer {
+            // Made by an attempt that was answered by an error.
+            Ok(_) | Err(ureq::Error::StatusCode(409)) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{url}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// A producer's side.

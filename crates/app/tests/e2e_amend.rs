@@ -1,5 +1,5 @@
-//! `late = "amend"` on the real broker and in every store: late messages, and the backlog of a month
-//! ago, are in the rows of their minutes, exactly once, whatever dies.
+//! `late = "amend"` on the real broker and in every store: late messages, and the backlog of a
+//! month ago, are in the rows of their minutes, exactly once, whatever dies.
 
 mod e2e;
 

@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::{
     memory::Hold,
     metrics::Metrics,
-    port::{Commit, Store, StoreError},
+    port::{Commit, RowKey, Store, StoreError, StoredState},
     record::{CommitRecord, LaneId},
     worker::ToWorker,
 };
@@ -27,6 +27,7 @@ use crate::{
 /// What a lane asks of its store.
 pub(crate) enum Request {
     Load(LaneId),
+    Look { lane: LaneId, keys: Vec<RowKey> },
     Commit { commit: Box<Commit>, closed: Vec<ClosedWindow>, hold: Hold },
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct ToStore {
 /// What the store said.
 pub(crate) enum Reply {
     Loaded(Result<Option<CommitRecord>, StoreError>),
+    Looked(Result<Vec<Option<StoredState>>, StoreError>),
     Committed {
         outcome: Result<(), StoreError>,
         commit: Box<Commit>,
@@ -112,6 +114,11 @@ pub(crate) fn serve(
                 let mut loaded = None;
                 repeat(&mut || take_retry(store.load(&lane), &mut loaded));
                 loaded.map(Reply::Loaded)
+            }
+            Request::Look { lane, keys } => {
+                let mut looked = None;
+                repeat(&mut || take_retry(store.stored(&lane, &keys), &mut looked));
+                looked.map(Reply::Looked)
             }
             Request::Commit { commit, closed, hold } => {
                 let mut outcome = None;

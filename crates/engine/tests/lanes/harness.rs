@@ -11,6 +11,7 @@ use tidemill_engine::{
     record::CommitRecord,
 };
 use tidemill_kernel::{
+    amend::LatePolicy,
     event::Position,
     plan::Plan,
     rollup::RollupConfig,
@@ -34,6 +35,7 @@ pub(crate) fn config(generation: u32) -> LaneConfig {
             max_out_of_orderness: DurationMs::from_ms(0),
             allowed_lateness: DurationMs::from_ms(0),
             max_future_skew: DurationMs::from_ms(0),
+            late: LatePolicy::DeadLetter,
             devices_max: 100,
             piece_rows_max: 100,
             generation,
@@ -110,6 +112,7 @@ pub(crate) fn run(generation: u32, record: Option<&CommitRecord>, entries: &[Ent
             Action::Commit { commit, .. } => done.commits.push(*commit),
             Action::Read { seek, .. } => done.went_back |= seek,
             Action::Failed(error) => done.failure = Some(error.kind),
+            Action::Look { .. } => unreachable!("late messages are letters here"),
             Action::Acknowledge(_) => {}
         }
     }

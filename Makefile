@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim soak soak-pulsar bench fuzz dist build
+.PHONY: demo test check sim soak soak-pulsar bench bench-check fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -26,6 +26,9 @@ soak-pulsar: ## two consumers while broker and consumers are killed: make soak-p
 
 bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
 	bench/run.sh
+
+bench-check: ## instructions per message against the stored ones; fails above +3 %
+	python3 -B bench/check.py
 
 fuzz: ## coverage-guided: make fuzz TARGET=json|config|pulsar_entry|partial|archive SECONDS=60
 	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)

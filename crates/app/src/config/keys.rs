@@ -263,7 +263,12 @@ const WINDOW: &[Key] = &[
         "how far an event may be behind the newest one",
     ),
     key("allowed_lateness", Duration(0, 30 * DAY), Is("0s"), "how much longer windows stay open"),
-    key("late", Choice(&["dead_letter", "amend"]), Is("dead_letter"), "where late events go"),
+    key(
+        "late",
+        Choice(&["dead_letter", "amend"]),
+        Is("dead_letter"),
+        "where late events go; with amend into their rows, which are written again",
+    ),
     key(
         "max_future_skew",
         Duration(0, 3_660 * DAY),

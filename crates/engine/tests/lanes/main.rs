@@ -2,5 +2,6 @@
 
 mod harness;
 mod junction;
+mod late;
 mod limits;
 mod reset;

@@ -84,7 +84,7 @@ impl Amended {
 /// Moves every 53rd line back by up to several minutes.
 fn delay(path: &Path) {
     let text = fs::read_to_string(path).expect("the messages");
-    let place = |at: usize| if at % 53 == 0 { at + at * 7 % 20_000 } else { at };
+    let place = |at: usize| if at.is_multiple_of(53) { at + at * 7 % 20_000 } else { at };
     let mut lines: Vec<(usize, &str)> =
         text.lines().enumerate().map(|(at, line)| (place(at), line)).collect();
     lines.sort_by_key(|(place, _)| *place);
@@ -156,7 +156,7 @@ fn repaired_rows_take_later_messages_as_sound_ones_do() {
     let whole = fs::read_to_string(store.place.path("messages.ndjson")).expect("the messages");
     // What is held back are late messages for the windows before, and more.
     let lines: Vec<&str> = whole.lines().collect();
-    let first = |line: usize| line % 7 > 0 || line > 20_000;
+    let first = |line: usize| !line.is_multiple_of(7) || line > 20_000;
     let part = |wanted: bool| {
         let lines = lines.iter().enumerate().filter(|(at, _)| first(*at) == wanted);
         lines.map(|(_, line)| format!("{line}\n")).collect::<String>()

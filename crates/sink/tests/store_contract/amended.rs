@@ -187,6 +187,8 @@ pub(crate) fn rows_without_a_state_cannot_be_amended_and_their_table_says_why(ta
     let remedy = "add them, set another table, or set late = \"dead_letter\"";
     assert!(error.to_string().ends_with(remedy), "{error}");
 
+    assert_eq!(target.reader().totals("sensors").unwrap()[0].row_count_ahead, 0);
+
     // What it says is a way: rows from before are found, and carry no state.
     target.add_amend_columns();
     let mut store = target.open(&amendable_columns()).unwrap();
@@ -195,5 +197,10 @@ pub(crate) fn rows_without_a_state_cannot_be_amended_and_their_table_says_why(ta
     assert_eq!(ask(&mut *store, &lane(), std::slice::from_ref(&old)), [Some(empty)]);
     let new = Kept::new(2, ["sensor_1", "a"], 2);
     store.write_rows(&pieces(&lane(), std::slice::from_ref(&new))).unwrap();
+    // It is behind the commit, but of no closed window; then there is one of a closed window.
+    let totals = || target.reader().totals("sensors").unwrap().remove(0);
+    assert_eq!((totals().row_count_closed, totals().row_count_ahead), (1, 0));
+    store.write_rows(&pieces(&lane(), &[Kept::new(1, ["sensor_2", "a"], 2)])).unwrap();
+    assert_eq!((totals().row_count_closed, totals().row_count_ahead), (2, 1));
     assert_eq!(ask(&mut *store, &lane(), std::slice::from_ref(&new)), states(&[new]));
 }

@@ -1,5 +1,5 @@
 //! Measures how long a store takes to give what is stored of 500 rows among a million:
-//! `cargo run --release -p tidemill-sink --example stored_speed -- sensors.db`, or with
+//! `cargo run -p tidemill-sink --example stored_speed -- sensors.db`, or with
 //! `http://127.0.0.1:8123` for a ClickHouse server, where it makes the database `stored_speed`.
 
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]

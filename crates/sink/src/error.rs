@@ -4,6 +4,7 @@
 
 pub use tidemill_engine::error::Domain;
 use tidemill_engine::port::StoreError;
+use tidemill_kernel::schema::AMEND_COLUMNS;
 
 /// Why a store could not be opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +42,11 @@ pub enum SinkError {
         table: String,
     },
     /// Tables do not look as this configuration needs them.
-    #[error("{table} differs from the configuration: {}", .differences.join("; "))]
+    #[error(
+        "{table} differs from the configuration: {}{}",
+        .differences.join("; "),
+        remedy(.differences)
+    )]
     Columns {
         /// The table.
         table: String,
@@ -65,6 +70,24 @@ pub enum SinkError {
         /// What was found.
         problem: String,
     },
+}
+
+/// Returns what to do about columns that only one setting needs.
+fn remedy(differences: &[String]) -> &'static str {
+    let is_of_amending = |difference: &String| {
+        let missing = |(name, _): &(&str, _)| *difference == missing_column(name);
+        AMEND_COLUMNS.iter().any(missing)
+    };
+    if !differences.iter().any(is_of_amending) {
+        return "";
+    }
+    "; window.late = \"amend\" needs these columns: add them, set another table, or set late = \
+     \"dead_letter\""
+}
+
+/// Returns the difference of a table without a column.
+pub(crate) fn missing_column(name: &str) -> String {
+    format!("column {name:?} is missing")
 }
 
 impl SinkError {

@@ -261,6 +261,9 @@ pub struct PartitionTotals {
     pub rows_of_forgotten_commits: u64,
     /// Rows of windows that the record calls closed.
     pub row_count_closed: u64,
+    /// Those of them that were written behind the record's commit: only late messages that amend
+    /// rows do that.
+    pub row_count_ahead: u64,
     /// Messages in rows of closed windows.
     pub record_count_closed: u64,
     /// Messages in rows of windows that are open: early emissions, or rows whose record was never

@@ -377,6 +377,16 @@ fn count_rows<S: Select>(
             dialect.quote("revision"),
         ),
     )?;
+    // Behind the sum: none now means none before.
+    let newest = totals.record.as_ref().map_or(0, CommitRecord::revision);
+    [totals.row_count_ahead] = numbers(
+        store,
+        &format!(
+            "SELECT {} FROM {table} WHERE {closed} AND {} > {newest}",
+            dialect.unsigned("count(*)"),
+            dialect.quote("revision"),
+        ),
+    )?;
     totals.row_count_closed = closed_rows;
     totals.record_count_closed = closed_messages;
     totals.record_count_open = messages.saturating_sub(closed_messages);

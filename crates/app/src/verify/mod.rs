@@ -5,6 +5,7 @@
 //! restricts: the ledger, the letters and the count of the log are always whole; misfits, gaps,
 //! sample and checklist look at windows that end within the span.
 
+pub mod amended;
 pub mod checklist;
 pub mod commits;
 pub mod log;
@@ -16,7 +17,7 @@ pub mod sample;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use tidemill_engine::{
     record::{CommitRecord, ORDINAL_BITS},
@@ -37,6 +38,9 @@ use crate::{
     ledger_check::{Finding, check},
 };
 
+/// How often the totals are read until no row is ahead of its commit, and how long it waits.
+const TOTALS_READ_MAX: usize = 10;
+const TOTALS_PAUSE: Duration = Duration::from_millis(300);
 /// Stretches of windows without rows that are named.
 const GAPS_NAMED_MAX: usize = 5;
 
@@ -114,7 +118,7 @@ pub fn verify(
     let name = &config.pipeline.name;
     let mut verification = Verification::default();
     let mut misfits = Vec::new();
-    for totals in reader.totals(name)? {
+    for totals in totals_at_rest(config, reader)? {
         let rows = lane_rows(config, &totals, request);
         let every = LaneRows { closed_until_ms: None, ..rows.clone() };
         misfits.push(reader.misfits(&every, config.window.grid)?);
@@ -147,6 +151,23 @@ pub fn verify(
         verification.checklist = checklist_of(config, reader, &verification.lanes, &minutes)?;
     }
     Ok(verification)
+}
+
+/// Reads the totals. Where late messages amend rows, a running job may have written rows whose
+/// commit is not there yet; that takes a moment only.
+fn totals_at_rest(
+    config: &Config,
+    reader: &mut dyn StoreReader,
+) -> Result<Vec<PartitionTotals>, SinkError> {
+    let mut totals = reader.totals(&config.pipeline.name)?;
+    for _ in 1..TOTALS_READ_MAX {
+        if !amended::amends(config) || totals.iter().all(|lane| lane.row_count_ahead == 0) {
+            break;
+        }
+        thread::sleep(TOTALS_PAUSE);
+        totals = reader.totals(&config.pipeline.name)?;
+    }
+    Ok(totals)
 }
 
 impl Verification {
@@ -233,11 +254,19 @@ fn prove(
     lane.finding.differences.extend(ledger_difference(&record, &recomputed, log));
     let columns = config.schema.columns();
     let outcome = sample::judge(columns, &record, &recomputed, log, &mut lane.finding);
-    if outcome.not_checkable > 0 {
-        lane.finding.notes.push(format!(
-            "{} rows of the sample are of windows whose messages are not all in the log any more",
-            outcome.not_checkable
-        ));
+    let gone = outcome.not_checkable - outcome.ahead;
+    if gone > 0 {
+        let why = match recomputed.amends && record.ledger.late > 0 {
+            true => "that are not all in the log any more, or are dead letters",
+            false => "that are not all in the log any more",
+        };
+        let text = format!("{gone} rows of the sample are of windows with messages {why}");
+        lane.finding.notes.push(text);
+    }
+    if outcome.ahead > 0 {
+        let ahead = outcome.ahead;
+        let text = format!("{ahead} rows of the sample hold late messages behind the last commit");
+        lane.finding.notes.push(text);
     }
     Ok(outcome)
 }
@@ -285,7 +314,13 @@ fn ledger_difference(
     let is_comparable = log.whole_from_ms == i64::MIN
         && !log.may_have_ended
         && record.generation == record.birth_generation;
-    let (found, expected) = (recomputed.ledger, record.ledger);
+    let (mut found, mut expected) = (recomputed.ledger, record.ledger);
+    if recomputed.amends {
+        // Late messages whose row had no state are letters, which the messages do not say.
+        for ledger in [&mut found, &mut expected] {
+            ledger.aggregated += std::mem::take(&mut ledger.late);
+        }
+    }
     (is_comparable && found != expected).then(|| {
         format!(
             "by the present configuration the messages come to {found:?}, the record says \
@@ -322,7 +357,9 @@ fn read_log(
         let wanted = (!targets.is_empty()).then(|| targets.clone());
         wanted.map(|targets| Recomputation::new(config, record, before, targets, stored_rows))
     })?;
-    Ok(found.map(|(walk, computed)| (walk, computed.map(|computed| computed.finish(record)))))
+    let Some((walk, computed)) = found else { return Ok(None) };
+    let computed = computed.map(|computed| computed.finish(record)).transpose()?;
+    Ok(Some((walk, computed)))
 }
 
 /// Walks through the log of a lane with what `make` gives for a log that begins behind so many

@@ -3,8 +3,9 @@
 //!
 //! A stored row with revision R holds exactly what the first R messages of its lane gave it, so it
 //! is held against the state after message R; if its window has closed since, also against the row
-//! that closing gives. Memory: the open windows of one lane, and the wanted rows. It does not
-//! check the roll-up itself; for that the tests have another calculation, `tests/oracle`.
+//! that closing gives. Where late messages amend rows, that row goes on changing, and it alone
+//! counts. Memory: the open windows of one lane, and the wanted rows. It does not check the roll-up
+//! itself; for that the tests have another calculation, `tests/oracle`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use tidemill_engine::{
     record::{CommitRecord, ORDINAL_MAX},
 };
 use tidemill_kernel::{
+    amend::LatePolicy,
     effect::{ClosedWindow, Effects},
     event::EventBlock,
     ledger::Ledger,
@@ -23,6 +25,7 @@ use tidemill_kernel::{
 use tidemill_sink::Value;
 
 use super::{
+    amended::{Amending, RowName},
     log::Visit,
     row::{REVISION, value_of},
 };
@@ -46,7 +49,8 @@ pub struct Target {
     pub revision: u64,
     /// The row after as many messages as its revision says.
     pub at_revision: Option<Vec<Value>>,
-    /// The row that the closing of its window gives.
+    /// The row that the closing of its window gives, and what late messages made of it where they
+    /// amend rows.
     pub at_close: Option<Vec<Value>>,
 }
 
@@ -78,6 +82,8 @@ pub(super) struct Fold {
     block: EventBlock,
     rollup: Rollup,
     effects: Effects,
+    /// Where late messages amend rows.
+    amending: Option<Amending>,
 }
 
 impl Fold {
@@ -93,6 +99,8 @@ impl Fold {
         Fold {
             decoder: JsonDecoder::new(config.schema.clone(), config.limits.decode),
             block: EventBlock::new(&config.schema),
+            amending: (rollup.late == LatePolicy::Amend)
+                .then(|| Amending::new(rollup.clone(), key_indexes(config))),
             rollup: Rollup::new(rollup, &progress),
             effects: Effects::default(),
         }
@@ -117,6 +125,22 @@ impl Fold {
     /// Takes the windows that have closed, and their rows.
     pub(super) fn take_closed(&mut self) -> (Vec<ClosedWindow>, Vec<RowBlock>) {
         (std::mem::take(&mut self.effects.closed), std::mem::take(&mut self.effects.rows))
+    }
+
+    /// Takes the rows of closed windows that the late messages of the last step changed. `look`
+    /// says how a row was before, if it is wanted at all; to be called behind
+    /// [`take_closed`](Fold::take_closed).
+    pub(super) fn take_amended(
+        &mut self,
+        look: impl Fn(&RowName) -> Option<Option<Vec<Value>>>,
+    ) -> Result<Vec<(RowName, Vec<Value>)>, String> {
+        let late = std::mem::take(&mut self.effects.late);
+        let Some(amending) = &mut self.amending else { return Ok(Vec::new()) };
+        let mut settled = Effects::default();
+        self.rollup.settle(&mut settled);
+        let mut rows = amending.settled(&settled.rows, &look);
+        rows.extend(amending.merged(self.rollup.progress().ordinal, &late, &look)?);
+        Ok(rows)
     }
 
     /// Returns where the messages went.
@@ -167,13 +191,17 @@ impl Recomputation {
         }
     }
 
-    /// Takes what the closing of windows gave.
-    fn collect(&mut self) {
+    /// Takes what the closing of windows and late messages gave.
+    fn collect(&mut self) -> Result<(), String> {
         let (closed, rows) = self.fold.take_closed();
         for window in &closed {
             let Some(wanted) = self.wanted.get(&window.end_ms) else { continue };
             let computed = window.device_count as u64;
-            let differs = computed != wanted.stored_rows;
+            // Late messages may bring further devices; whether they did is not known of all.
+            let differs = match self.fold.amending {
+                None => computed != wanted.stored_rows,
+                Some(_) => computed > wanted.stored_rows,
+            };
             let mut keys = BTreeSet::new();
             each_row(window.pieces(&rows), &self.columns, |cells| {
                 let key = key_of(cells, &self.key_indexes);
@@ -189,6 +217,16 @@ impl Recomputation {
                 self.row_counts.push(RowCount { end_ms, stored, computed, keys });
             }
         }
+        let (wanted, targets) = (&self.wanted, &mut self.targets);
+        let target_of = |(end_ms, key): &RowName| wanted.get(end_ms)?.targets.get(key).copied();
+        let changed =
+            self.fold.take_amended(|name| Some(targets[target_of(name)?].at_close.clone()))?;
+        for (name, row) in changed {
+            if let Some(at) = target_of(&name) {
+                targets[at].at_close = Some(row);
+            }
+        }
+        Ok(())
     }
 
     /// Notes the rows as they stand after message `ordinal`, where a stored row was emitted.
@@ -218,11 +256,15 @@ impl Recomputation {
     }
 
     /// Ends the walk. Windows are closed that the record calls closed: its input had an end.
-    pub fn finish(mut self, record: &CommitRecord) -> Recomputed {
+    ///
+    /// # Errors
+    /// If a row has more messages than can be counted.
+    pub fn finish(mut self, record: &CommitRecord) -> Result<Recomputed, String> {
         self.fold.finish(record);
-        self.collect();
+        self.collect()?;
+        let amends = self.fold.amending.is_some();
         let ledger = self.fold.ledger();
-        Recomputed { targets: self.targets, row_counts: self.row_counts, ledger }
+        Ok(Recomputed { targets: self.targets, row_counts: self.row_counts, ledger, amends })
     }
 }
 
@@ -237,11 +279,13 @@ impl Visit for Recomputation {
             let (block, behind) = rest.split_at(count);
             rest = behind;
             self.fold.step(entry, block)?;
-            self.collect();
+            self.collect()?;
             let ordinal = self.fold.rollup.progress().ordinal;
             if self.stops.last() == Some(&ordinal) {
                 self.stops.pop();
-                self.note_rows_at(ordinal);
+                if self.fold.amending.is_none() {
+                    self.note_rows_at(ordinal);
+                }
             }
         }
         Ok(())
@@ -257,6 +301,8 @@ pub struct Recomputed {
     pub row_counts: Vec<RowCount>,
     /// Where the messages went.
     pub ledger: Ledger,
+    /// Whether late messages amend rows: then only `at_close` is known of targets.
+    pub amends: bool,
 }
 
 /// Calls with the cells of each row of some pieces.

@@ -15,7 +15,7 @@ use tidemill_kernel::row::Column;
 use tidemill_sink::{LaneRows, SinkError, StoreReader, Value};
 
 use super::{
-    Request, lane_rows,
+    Request, amended, lane_rows,
     log::Visit,
     log_state,
     recompute::{Fold, each_row, key_indexes, key_of, values_of},
@@ -173,21 +173,51 @@ fn one_lane(
     let Some((walk, Some(collector))) = walk_log(config, record, make)? else { return Ok(()) };
     let (made, late) = collector.finish(record)?;
     let log = log_state(config, record, &walk);
+    let amends = amended::amends(config);
+    if amends && record.ledger.late > 0 {
+        return Err(format!(
+            "{} late messages are dead letters, because their rows had no state: which rows lack \
+             them is not known",
+            record.ledger.late
+        ));
+    }
     if log.may_have_ended && late < record.ledger.late {
         return Err("the input has ended once and went on later: what that end closed is not in \
                     the log"
             .to_owned());
     }
     let columns = config.schema.columns();
-    for ((end_ms, key), made) in made.into_iter().filter(|row| row.0.0 <= record.closed_until_ms) {
+    let mut ahead = 0;
+    for ((end_ms, key), mut made) in
+        made.into_iter().filter(|row| row.0.0 <= record.closed_until_ms)
+    {
         let found = stored.remove(&(end_ms, key.clone()));
-        let (difference, gives_way) = judge(columns, found.as_deref(), &made);
+        let is_whole = log.is_whole(end_ms);
+        let (difference, gives_way) = match &found {
+            Some(found) if amends => {
+                if amended::is_ahead(columns, found, record) {
+                    ahead += 1;
+                    continue;
+                }
+                amended::raise_revision(columns, &mut made, found);
+                (amended::difference_of(columns, found, &made, log.may_have_ended), true)
+            }
+            _ => judge(columns, found.as_deref(), &made),
+        };
         let row = (gives_way && purpose == Purpose::Repair).then_some(made);
-        comparison.add(log.is_whole(end_ms), end_ms, &key, difference, row);
+        comparison.add(is_whole, end_ms, &key, difference, row);
     }
-    for (end_ms, key) in stored.into_keys() {
+    for ((end_ms, key), found) in stored {
+        if amends && amended::is_ahead(columns, &found, record) {
+            ahead += 1;
+            continue;
+        }
         let text = "no message of the log is of this device and window; rows are not removed";
         comparison.add(log.is_whole(end_ms), end_ms, &key, Some(text.to_owned()), None);
+    }
+    if ahead > 0 {
+        comparison.not_checkable += ahead;
+        return Err(format!("{ahead} {}", amended::AHEAD));
     }
     Ok(())
 }
@@ -200,7 +230,8 @@ fn judge(columns: &[Column], stored: Option<&[Value]>, made: &[Value]) -> (Optio
     // A lower one may be right: rows that were emitted early and did not change are not written
     // again. A higher one never is.
     let is_higher = revision(stored) > revision(made);
-    let mut difference = difference(columns, stored, made, is_higher);
+    let mut difference =
+        difference(columns, stored, made, if is_higher { &[] } else { &[REVISION] });
     if let Some(text) = difference.as_mut().filter(|_| is_higher) {
         text.push_str(
             "; its revision is too high for any true row to replace it: raise \
@@ -269,6 +300,11 @@ impl<'s> Collector<'s> {
                 }
             });
         }
+        let (rows, span) = (&self.rows, self.span);
+        let changed = self
+            .fold
+            .take_amended(|name| span.holds(name.0, &name.1).then(|| rows.get(name).cloned()))?;
+        self.rows.extend(changed);
         if self.rows.len() as u64 > SAMPLE_MAX { Err(too_many()) } else { Ok(()) }
     }
 

@@ -13,6 +13,7 @@ use tidemill_kernel::row::Column;
 use tidemill_sink::{LaneRows, SinkError, StoreReader, Value, WindowRows};
 
 use super::{
+    amended,
     recompute::{Recomputed, RowCount, key_indexes},
     row::{REVISION, difference},
 };
@@ -134,6 +135,8 @@ pub struct Outcome {
     pub different: u64,
     /// Rows whose messages are not all there any more, or cannot be read again.
     pub not_checkable: u64,
+    /// Those of them that were written behind the commit of the record.
+    pub ahead: u64,
 }
 
 impl AddAssign for Outcome {
@@ -142,6 +145,7 @@ impl AddAssign for Outcome {
         self.equal += other.equal;
         self.different += other.different;
         self.not_checkable += other.not_checkable;
+        self.ahead += other.ahead;
     }
 }
 
@@ -174,12 +178,25 @@ pub fn judge(
     let mut outcome = Outcome { picked: recomputed.targets.len() as u64, ..Outcome::default() };
     // An end of the input closes windows that the log alone would not: what comes for them later
     // is late, though nothing in the log says so.
-    let ended_before = log.may_have_ended && recomputed.ledger.late < record.ledger.late;
+    let ended_before =
+        log.may_have_ended && !recomputed.amends && recomputed.ledger.late < record.ledger.late;
     let mut told = Vec::new();
     for target in &recomputed.targets {
-        match verdict(columns, target, ended_before) {
+        let verdict = match recomputed.amends {
+            true if amended::is_ahead(columns, &target.stored, record) => {
+                outcome.not_checkable += 1;
+                outcome.ahead += 1;
+                continue;
+            }
+            true => amended_verdict(columns, target, log),
+            false => verdict(columns, target, ended_before),
+        };
+        match verdict {
             None => outcome.equal += 1,
             Some(_) if !log.is_whole(target.end_ms) => outcome.not_checkable += 1,
+            Some(_) if may_lack_late(columns, target, record, recomputed) => {
+                outcome.not_checkable += 1;
+            }
             Some(text) => {
                 outcome.different += 1;
                 told.push(format!("row {} {}: {text}", utc(target.end_ms), target.key.join("/")));
@@ -210,18 +227,41 @@ pub fn judge(
 fn verdict(columns: &[Column], target: &Target, ended_before: bool) -> Option<String> {
     let stored = &target.stored;
     match (&target.at_revision, &target.at_close) {
-        (Some(computed), _) if difference(columns, stored, computed, true).is_some() => {
-            difference(columns, stored, computed, true)
+        (Some(computed), _) if difference(columns, stored, computed, &[]).is_some() => {
+            difference(columns, stored, computed, &[])
         }
-        (Some(_), Some(closed)) if !ended_before => difference(columns, stored, closed, false)
-            .map(|text| format!("more messages came before its window closed: {text}")),
+        (Some(_), Some(closed)) if !ended_before => {
+            difference(columns, stored, closed, &[REVISION])
+                .map(|text| format!("more messages came before its window closed: {text}"))
+        }
         (Some(_), _) => None,
         (None, Some(closed)) => Some(
-            difference(columns, stored, closed, true)
+            difference(columns, stored, closed, &[])
                 .unwrap_or_else(|| "its revision is none at which it could be written".to_owned()),
         ),
         (None, None) => Some("no message of the log is of this device and window".to_owned()),
     }
+}
+
+/// Returns what is wrong with a row that late messages may have changed.
+fn amended_verdict(columns: &[Column], target: &Target, log: LogState) -> Option<String> {
+    let Some(made) = &target.at_close else {
+        return Some("no message of the log is of this device and window".to_owned());
+    };
+    let difference = amended::difference_of(columns, &target.stored, made, log.may_have_ended);
+    let revision = || amended::revision_difference(columns, &target.stored, made);
+    difference.or_else(|| if log.may_have_ended { None } else { revision() })
+}
+
+/// Reports whether late messages that are dead letters may be what a row lacks.
+fn may_lack_late(
+    columns: &[Column],
+    target: &Target,
+    record: &CommitRecord,
+    recomputed: &Recomputed,
+) -> bool {
+    let made = target.at_close.as_ref().filter(|_| recomputed.amends);
+    made.is_some_and(|made| amended::may_lack_late(columns, &target.stored, made, record))
 }
 
 /// Returns the keys of the wanted rows by window.
@@ -328,8 +368,12 @@ mod tests {
             computed: 2,
             keys: [vec!["a".into(), "b".into()], vec!["c".into(), "d".into()]].into(),
         }];
-        let recomputed =
-            Recomputed { targets: vec![target], row_counts, ledger: Ledger::default() };
+        let recomputed = Recomputed {
+            targets: vec![target],
+            row_counts,
+            ledger: Ledger::default(),
+            amends: false,
+        };
         let log = LogState { whole_from_ms, size_ms: 60_000, may_have_ended: true };
         let mut finding = Finding::default();
         let outcome = judge(&columns, &record, &recomputed, log, &mut finding);

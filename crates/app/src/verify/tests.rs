@@ -51,13 +51,23 @@ fn target(end_ms: i64, revision: u64) -> Target {
     Target { stored: Vec::new(), end_ms, key, revision, at_revision: None, at_close: None }
 }
 
+fn amending() -> Config {
+    let text = "pipeline.name = \"p\"\nschema.preset = \"sensor\"\nsource.file.paths = [\"a\"]\n\
+                window.late = \"amend\"\nsink.embedded.path = \"a.db\"\n";
+    Config::parse("t.toml", text, &|_| None).expect("a configuration")
+}
+
 fn computed(times_ms: &[i64], before: u64, target: Target) -> Recomputed {
-    let (config, record) = (config(), record(times_ms.len() as u64));
+    computed_by(&config(), times_ms, before, target)
+}
+
+fn computed_by(config: &Config, times_ms: &[i64], before: u64, target: Target) -> Recomputed {
+    let record = record(times_ms.len() as u64);
     let rows = BTreeMap::from([(target.end_ms, 1)]);
-    let mut computed = Recomputation::new(&config, &record, before, vec![target], &rows);
+    let mut computed = Recomputation::new(config, &record, before, vec![target], &rows);
     let entry = entry(times_ms);
     computed.visit(&entry, &entry.messages).expect("a log");
-    computed.finish(&record)
+    computed.finish(&record).expect("every row can be counted")
 }
 
 #[test]
@@ -84,6 +94,68 @@ fn row_is_computed_as_of_its_revision_and_as_of_the_closing_of_its_window() {
     assert!(whole.row_counts.is_empty() && late.row_counts.is_empty());
     let none = computed(&times, 0, target(end_ms + 5 * MINUTE_MS, 4));
     assert!(none.targets[0].at_revision.is_none() && none.targets[0].at_close.is_none());
+}
+
+#[test]
+fn row_that_late_messages_amended_is_held_against_all_messages_and_bounds_of_its_revision() {
+    const BASE_MS: i64 = 1_767_225_600_000;
+    let (end_ms, config) = (BASE_MS + MINUTE_MS, amending());
+    // Closed by the fourth message; the fifth and the last are late.
+    let times = [1, 2, 3, 70_000, 4, 70_001, 70_002, 5].map(|ms| BASE_MS + ms);
+    let columns = config.schema.columns();
+    let place = |name: &str| columns.iter().position(|c| c.name == name).expect("a column");
+    let made = |count: usize| {
+        let target = target(end_ms, count as u64);
+        let row = computed_by(&config, &times[..count], 0, target).targets.remove(0).at_close;
+        row.expect("the window has closed")
+    };
+    let judged = |stored: &[Value], count: usize, may_have_ended: bool| {
+        let revision = stored[place("revision")].as_u64().expect("a number");
+        let target = Target { stored: stored.to_vec(), ..target(end_ms, revision) };
+        let computed = computed_by(&config, &times[..count], 0, target);
+        assert_eq!(computed.ledger.late, 0);
+        let log = LogState { whole_from_ms: i64::MIN, size_ms: MINUTE_MS, may_have_ended };
+        let mut finding = Finding::default();
+        let record = record(count as u64);
+        let outcome = sample::judge(columns, &record, &computed, log, &mut finding);
+        (outcome, finding.differences.join("; "))
+    };
+    for (count, messages, late, finality) in
+        [(4, 3, 0, "final"), (5, 4, 1, "amended"), (8, 5, 2, "amended")]
+    {
+        let row = made(count);
+        let found = ["record_count", "late_count", "finality", "revision"].map(place);
+        let expected = [
+            Value::UInt(messages),
+            Value::UInt(late),
+            Value::Text(finality.into()),
+            Value::UInt(count as u64),
+        ];
+        assert_eq!(found.map(|at| row[at].clone()), expected);
+        assert_eq!(judged(&row, count, false).0.equal, 1, "{count}");
+    }
+    let forged = |name: &str, value: Value| {
+        let mut row = made(5);
+        row[place(name)] = value;
+        row
+    };
+    assert_eq!(judged(&made(5), 7, false).0.equal, 1, "nothing late came since");
+    assert_eq!(judged(&made(5), 8, false).0.different, 1, "it lacks the last one");
+    assert_eq!(judged(&forged("revision", Value::UInt(7)), 7, false).0.equal, 1, "a true one");
+    let (outcome, text) = judged(&forged("revision", Value::UInt(8)), 7, false);
+    assert_eq!((outcome.ahead, outcome.not_checkable, text.as_str()), (1, 1, ""));
+    let early = judged(&forged("revision", Value::UInt(4)), 7, false).1;
+    assert!(early.contains("revision is 4 stored, and the messages of the row stand"), "{early}");
+    for (name, value) in [
+        ("late_count", Value::UInt(2)),
+        ("finality", Value::Text("final".into())),
+        ("partial_state", Value::Text("AQ".into())),
+    ] {
+        let row = forged(name, value);
+        assert!(judged(&row, 7, false).1.contains(&format!("{name} is ")), "{name}");
+        // Where the input may have ended once, what was late is not known.
+        assert_eq!(judged(&row, 7, true).0.equal, u64::from(name != "partial_state"), "{name}");
+    }
 }
 
 #[test]

@@ -216,8 +216,11 @@ fn create_view(engine: &TableEngine, names: &Names, layout: &Layout) -> String {
     )
 }
 
+/// Texts of which hardly two are the same.
+const UNIQUE_TEXTS: [&str; 4] = ["payload", "fingerprint", "key", "partial_state"];
+
 /// Returns a column's type. Texts that repeat are dictionaries where the server has them; group
-/// keys and payloads may be all different and stay plain.
+/// keys, payloads and states may be all different and stay plain.
 pub(super) fn type_of(dialect: Dialect, column: &Column, is_key: bool) -> String {
     let plain = match column.kind {
         ColumnKind::Seconds => "DateTime('UTC')",
@@ -232,7 +235,7 @@ pub(super) fn type_of(dialect: Dialect, column: &Column, is_key: bool) -> String
     let plain = if column.nullable { format!("Nullable({plain})") } else { plain.to_string() };
     let lineage = ["pipeline", "source_partition", "partition", "reason"];
     let repeats = lineage.contains(&column.name.as_str())
-        || (!is_key && !["payload", "fingerprint", "key"].contains(&column.name.as_str()));
+        || (!is_key && !UNIQUE_TEXTS.contains(&column.name.as_str()));
     if column.kind == ColumnKind::Text && dialect == Dialect::Modern && repeats {
         return format!("LowCardinality({plain})");
     }

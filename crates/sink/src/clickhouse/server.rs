@@ -17,6 +17,8 @@ use super::{
 };
 use crate::{error::SinkError, value::Value};
 
+/// The longest statement that a server takes unasked.
+const SQL_BYTES_DEFAULT: usize = 256 * 1024;
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// What a replica says that has not got all that a quorum has.
@@ -122,11 +124,12 @@ impl Server {
         columns: &[Column],
         consistency: &str,
     ) -> Result<Vec<Vec<Value>>, Failure> {
-        let query = self
-            .client
-            .query_raw(sql)
-            .with_setting("select_sequential_consistency", consistency)
-            .fetch_bytes("RowBinary");
+        let mut query =
+            self.client.query_raw(sql).with_setting("select_sequential_consistency", consistency);
+        if sql.len() >= SQL_BYTES_DEFAULT {
+            query = query.with_setting("max_query_size", (sql.len() + 1).to_string());
+        }
+        let query = query.fetch_bytes("RowBinary");
         let answer = self.run(self.query_timeout, async {
             let mut cursor = query?;
             let mut answer = Vec::new();

@@ -10,7 +10,11 @@ use super::{
     ddl::{Expected, Storage, create_database, create_objects, expected, type_of},
     server::Server,
 };
-use crate::{error::SinkError, layout::Layout, select::text_clickhouse};
+use crate::{
+    error::{SinkError, missing_column},
+    layout::Layout,
+    select::text_clickhouse,
+};
 
 /// Makes what is missing if `create` says so, then compares.
 pub(super) fn prepare(
@@ -158,7 +162,7 @@ pub(super) fn compare(
     for column in &table.columns {
         let Some([_, type_there, _]) = columns.iter().find(|[name, ..]| *name == column.name)
         else {
-            differences.push(format!("column {:?} is missing", column.name));
+            differences.push(missing_column(&column.name));
             continue;
         };
         let wanted = type_of(server.dialect, column, true);

@@ -8,7 +8,7 @@ use tidemill_engine::{
 use tidemill_kernel::{
     event::{Position, Reason},
     row::{Cell, Column, ColumnKind, RowBlock},
-    schema::QUALITY_COLUMNS,
+    schema::{AMEND_COLUMNS, QUALITY_COLUMNS},
 };
 
 use super::{
@@ -102,6 +102,33 @@ fn statements_of_both_dialects_are_as_documented() {
         let view = "CREATE VIEW IF NOT EXISTS `benchmark`.`sensors_local` AS SELECT `time`, ";
         assert!(made[4].starts_with(view), "{}", made[4]);
         assert!(made[4].ends_with(" FROM `benchmark`.`sensors_local_rows` FINAL"), "{}", made[4]);
+    }
+}
+
+#[test]
+fn columns_that_amending_needs_are_small_where_they_repeat_and_plain_where_they_do_not() {
+    let mut columns = columns();
+    columns.extend(AMEND_COLUMNS.iter().map(|(name, kind)| Column::new(name, *kind, false)));
+    let modern = "`revision` UInt64 CODEC(T64, ZSTD(1)),
+    `late_count` UInt32 CODEC(T64, ZSTD(1)),
+    `finality` LowCardinality(String) CODEC(ZSTD(1)),
+    `partial_state` String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`revision`)";
+    let legacy = "`revision` UInt64,
+    `late_count` UInt32,
+    `finality` String,
+    `partial_state` String
+)
+ENGINE = ReplacingMergeTree(`revision`)";
+    let replicated = TableEngine::Replicated { cluster: "main".into() };
+    for (dialect, rows) in [(Dialect::Modern, modern), (Dialect::Legacy, legacy)] {
+        let made = ddl(dialect, &TableEngine::Plain, TABLE, &columns, &keys()).unwrap();
+        assert!(made[1].contains(rows), "{}", made[1]);
+        let made = ddl(dialect, &replicated, TABLE, &columns, &keys()).unwrap();
+        let (columns, _) = rows.split_once("\n)").unwrap();
+        assert!(made[1].contains(columns), "{}", made[1]);
+        assert!(made[2].contains("`partial_state` String\n)\nENGINE = Distributed"), "{}", made[2]);
     }
 }
 

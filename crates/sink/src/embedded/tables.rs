@@ -12,7 +12,7 @@ use tidemill_kernel::row::{Column, ColumnKind};
 
 use super::sink::sink_error;
 use crate::{
-    error::SinkError,
+    error::{SinkError, missing_column},
     layout::{LETTER_KEY, Layout, letter_columns, record_columns},
     select::{quote_sqlite, text_sqlite},
 };
@@ -195,7 +195,7 @@ fn compare(connection: &Connection, table: &Expected) -> Result<(), SinkError> {
     let mut differences = Vec::new();
     for column in &table.columns {
         let Some(there) = found.iter().find(|there| there.name == column.name) else {
-            differences.push(format!("column {:?} is missing", column.name));
+            differences.push(missing_column(&column.name));
             continue;
         };
         let wanted = storage_type(column);

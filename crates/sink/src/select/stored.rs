@@ -13,7 +13,8 @@ use tidemill_kernel::row::{Column, ColumnKind};
 use super::Dialect;
 use crate::{layout::Layout, value::Value};
 
-/// Bytes of row values in one statement; ClickHouse parses 256 KiB by default.
+/// Bytes of row values in one statement, but for a single long one; ClickHouse parses 256 KiB
+/// unasked.
 const LIST_BYTES_MAX: usize = 64 * 1024;
 /// Row values in one statement.
 const LIST_ROWS_MAX: usize = 500;

@@ -9,7 +9,7 @@ use tidemill_engine::{
 use tidemill_kernel::{
     event::{Position, Reason},
     row::{Cell, Column, ColumnKind, RowBlock},
-    schema::QUALITY_COLUMNS,
+    schema::{AMEND_COLUMNS, QUALITY_COLUMNS},
 };
 use tidemill_sink::{RowQuery, StoreReader, Value};
 
@@ -33,6 +33,13 @@ pub(crate) fn columns() -> Vec<Column> {
         Column::new("temperature_count", ColumnKind::UInt64, false),
     ];
     columns.extend(QUALITY_COLUMNS.iter().map(|(name, kind)| Column::new(name, *kind, false)));
+    columns
+}
+
+/// The columns of rows that late messages may correct.
+pub(crate) fn amendable_columns() -> Vec<Column> {
+    let mut columns = columns();
+    columns.extend(AMEND_COLUMNS.iter().map(|(name, kind)| Column::new(name, *kind, false)));
     columns
 }
 
@@ -66,7 +73,7 @@ impl Row {
         }
     }
 
-    fn values(&self, lane: &LaneId) -> Vec<Value> {
+    pub(crate) fn values(&self, lane: &LaneId) -> Vec<Value> {
         let end_ms = (DAY_S + self.minute * 60) as i64 * 1000;
         vec![
             Value::Second(end_ms),
@@ -97,13 +104,17 @@ pub(crate) fn lane() -> LaneId {
 
 /// Encodes rows as one piece.
 pub(crate) fn block(lane: &LaneId, rows: &[Row]) -> RowBlock {
-    let columns = columns();
+    encode(&columns(), rows.iter().map(|row| row.values(lane)))
+}
+
+/// Encodes the values of rows as one piece.
+pub(crate) fn encode(columns: &[Column], rows: impl Iterator<Item = Vec<Value>>) -> RowBlock {
     let mut block = RowBlock::new();
     for row in rows {
-        for (column, value) in columns.iter().zip(row.values(lane)) {
+        for (column, value) in columns.iter().zip(&row) {
             block.push(
                 column,
-                match &value {
+                match value {
                     Value::Null => Cell::Null,
                     Value::Float(value) => Cell::Float(*value),
                     Value::Int(value) | Value::Millisecond(value) => Cell::Int(*value),

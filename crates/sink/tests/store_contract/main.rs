@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
+mod amended;
 mod cases;
 mod faults;
 mod fixture;
@@ -14,6 +15,11 @@ mod proxy;
 mod replicated;
 mod services;
 mod target;
+
+/// All cases.
+mod contract {
+    pub(crate) use crate::{amended::*, cases::*};
+}
 
 /// Makes each case a test of each store, so that a failure names both.
 macro_rules! contract {
@@ -28,7 +34,7 @@ macro_rules! contract {
             $(
                 #[test]
                 fn $case() {
-                    crate::cases::$case(crate::target::Target::$store());
+                    crate::contract::$case(crate::target::Target::$store());
                 }
             )+
         }
@@ -36,6 +42,7 @@ macro_rules! contract {
 }
 
 contract!(
+    as_many_stored_rows_are_found_as_are_asked_for,
     at_one_ordinal_the_later_commit_is_the_record,
     birth_record_without_rows_is_read_back,
     committed_rows_letters_and_record_are_read_back,
@@ -51,8 +58,11 @@ contract!(
     records_of_several_lanes_do_not_mix,
     rows_alone_give_way_as_in_a_commit_and_leave_the_record,
     rows_are_found_by_their_window_and_misfits_are_named,
+    rows_without_a_state_cannot_be_amended_and_their_table_says_why,
     same_commit_again_changes_nothing,
     stale_owner_never_hides_the_newer_record,
+    stored_row_is_the_one_of_the_highest_revision,
+    stored_rows_are_found_by_keys_of_any_characters,
     tables_that_differ_are_refused_with_each_difference,
     totals_count_what_the_ledger_claims,
     twenty_thousand_rows_are_one_commit,

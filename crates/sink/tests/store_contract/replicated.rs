@@ -6,15 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidemill_engine::port::{Commit, Store, StoreError};
+use tidemill_engine::port::{Commit, RowKey, Store, StoreError};
 use tidemill_kernel::event::Reason;
 use tidemill_sink::{
     ClickHouseConfig, ClickHouseReader, ClickHouseStore, LetterQuery, SinkError, StoreReader,
-    clickhouse::TableEngine,
+    Value, clickhouse::TableEngine,
 };
 
 use crate::{
-    fixture::{Row, assert_rows, columns, commit, keys, lane, letter, record},
+    fixture::{
+        DAY_S, Row, amendable_columns, assert_rows, columns, commit, encode, keys, lane, letter,
+        record,
+    },
     services::{clickhouse_replicas::Replicas, replicas},
     target::{ask, fresh_replicated},
 };
@@ -143,6 +146,34 @@ fn day_that_was_dropped_does_not_stop_reading() {
     // And the same bytes may be written again: they are no repeat.
     store.commit(&commit(None, &rows, Vec::new(), next)).unwrap();
     assert_eq!(ask(&config, &format!("SELECT count() FROM {}", config.table)), "51");
+}
+
+/// Merging into what this replica happens to have could lose what was merged before; so where
+/// 18.16 can never say again that it has everything, it is not taken for everything.
+#[test]
+fn rows_to_amend_are_not_read_where_a_quorum_has_more_or_may_have() {
+    let cluster = replicas();
+    let config = fresh_replicated(cluster);
+    let open = |config: &ClickHouseConfig| {
+        ClickHouseStore::connect(config.clone(), &amendable_columns(), &keys()).unwrap()
+    };
+    let mut store = open(&config);
+    let values = |minute: u64| {
+        let mut values = Row::new(minute, "s", 1.0, minute).values(&lane());
+        values.extend([Value::UInt(1), Value::Text("final".into()), Value::Text("AQ".into())]);
+        encode(&amendable_columns(), std::iter::once(values))
+    };
+    let key = |minute: u64| RowKey {
+        end_ms: (DAY_S + minute * 60) as i64 * 1000,
+        key: vec!["s".into(), "a".into()],
+    };
+    store.write_rows(&[values(1), values(24 * 60 + 1)]).unwrap();
+    assert!(store.stored(&lane(), &[key(1)]).unwrap()[0].is_some());
+    let drop = format!("ALTER TABLE {}_rows_shard ON CLUSTER main DROP PARTITION", config.table);
+    ask(&config, &format!("{drop} 20261122"));
+    let refused = store.stored(&lane(), &[key(24 * 60 + 1)]);
+    let Err(StoreError::Retry(text)) = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("quorum"), "{text}");
 }
 
 #[test]

@@ -66,6 +66,35 @@ impl Target {
         })
     }
 
+    /// Adds the columns that amending needs, as a person would.
+    pub(crate) fn add_amend_columns(&self) {
+        match self {
+            Target::Embedded(directory) => {
+                let store = rusqlite::Connection::open(directory.path().join("s.db")).unwrap();
+                for column in [
+                    "late_count INTEGER NOT NULL DEFAULT 0",
+                    "finality TEXT NOT NULL DEFAULT ''",
+                    "partial_state TEXT NOT NULL DEFAULT ''",
+                ] {
+                    let sql = format!("ALTER TABLE sensors_local_rows ADD COLUMN {column}");
+                    store.execute(&sql, []).unwrap();
+                }
+            }
+            Target::ClickHouse(config) => {
+                // A distributed table is changed server by server.
+                let tables: &[&str] = match &config.engine {
+                    TableEngine::Plain => &["_rows"],
+                    TableEngine::Replicated { .. } => &["_rows_shard ON CLUSTER main", "_rows"],
+                };
+                let columns = "ADD COLUMN late_count UInt32, ADD COLUMN finality String, \
+                               ADD COLUMN partial_state String";
+                for table in tables {
+                    ask(config, &format!("ALTER TABLE {}{table} {columns}", config.table));
+                }
+            }
+        }
+    }
+
     pub(crate) fn reader(&self) -> Box<dyn StoreReader> {
         match self {
             Target::Embedded(directory) => {

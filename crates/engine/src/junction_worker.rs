@@ -195,6 +195,13 @@ impl JunctionWorker {
                 self.work();
             }
             ToWorker::Store { .. } => {}
+            ToWorker::Reload(reload) => {
+                self.context.adopt(&reload.settings);
+                let now_ms = self.now_ms();
+                if let Some(junction) = &mut self.junction {
+                    junction.reload(&reload.settings.lane, now_ms);
+                }
+            }
             ToWorker::Finish => self.stopping = true,
             ToWorker::Drain => {
                 self.stopping = true;

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod held;
+mod reload;
 mod room;
 
 /// Messages decoded and folded together. Blocks this small stay in the second-level cache.
@@ -121,6 +122,7 @@ pub struct Lane {
     /// Up to when windows are merged, where a row needs several lanes.
     merged_until_ms: Option<i64>,
     has_ended: bool,
+    reloads: reload::Reloads,
 }
 
 impl Lane {
@@ -154,6 +156,7 @@ impl Lane {
             watermark_seen_ms: i64::MIN,
             merged_until_ms: None,
             has_ended: false,
+            reloads: reload::Reloads::default(),
         }
     }
 
@@ -179,7 +182,8 @@ impl Lane {
 
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.
     pub fn accepts(&self) -> bool {
-        self.phase == Phase::Running && self.pending.len() < self.config.commits_in_flight_max
+        let has_place = self.pending.len() < self.config.commits_in_flight_max;
+        self.phase == Phase::Running && has_place && self.reloads.awaited.is_none()
     }
 
     /// Returns whether the lane reads.
@@ -219,13 +223,14 @@ impl Lane {
         self.phase = Phase::Running;
         let Some(record) = record else {
             self.rollup = self.rollup_at(&Progress::BIRTH, Vec::new());
+            self.reloads.is_alone = true;
             actions.push(Action::Read { from: None, seek: false });
             return;
         };
-        if let Err(kind) = self.check_record(&record) {
-            self.fail(kind, actions);
-            return;
-        }
+        let (timing, changes) = match self.check_record(&record) {
+            Ok(timing) => timing,
+            Err(kind) => return self.fail(kind, actions),
+        };
         self.commit_number = record.id.number;
         self.previous = Some(record.id);
         self.birth = record.birth;
@@ -243,28 +248,10 @@ impl Lane {
             ledger: record.ledger,
         };
         self.rollup = self.rollup_at(&progress, record.closings.clone());
+        self.rollup.restore_timing(timing, changes);
         self.watermark_seen_ms = record.highest_event_time_ms;
         self.cursor.restore(&record);
         actions.push(Action::Read { from: self.cursor.from(), seek: false });
-    }
-
-    fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {
-        if !record.ledger.balances() {
-            return Err(LaneErrorKind::Unbalanced(record.ledger));
-        }
-        if record.generation > self.config.rollup.generation {
-            return Err(LaneErrorKind::Newer {
-                what: "generation",
-                found: record.generation,
-                expected: self.config.rollup.generation,
-            });
-        }
-        let keys = record.changed_keys(&self.config.fingerprint);
-        let is_raised = record.generation < self.config.rollup.generation;
-        if keys.is_empty() || record.ledger.open == 0 || is_raised {
-            return Ok(());
-        }
-        Err(LaneErrorKind::Fingerprint { keys, open: record.ledger.open })
     }
 
     /// Takes an entry in. Repeats are dropped; a jump sends the source back once, then stops the
@@ -295,6 +282,7 @@ impl Lane {
         self.cursor.processed(entry.position, None);
         self.note_watermark(now_ms);
         if !self.effects.closed.is_empty() {
+            self.reloads.is_alone = true;
             self.snapshot(now_ms, actions);
         }
     }
@@ -366,6 +354,7 @@ impl Lane {
         if !self.accepts() || self.rollup.is_replaying() {
             return;
         }
+        self.settle_timing(now_ms, actions);
         if self.is_quiet(now_ms) {
             self.rollup.emit_open(&mut self.effects);
             self.watermark_moved_at_ms = now_ms;
@@ -408,6 +397,7 @@ impl Lane {
         };
         match outcome {
             Ok(()) => {
+                self.reloads.awaited = self.reloads.awaited.filter(|awaited| *awaited != done.id);
                 if let Some(through) = done.acknowledge {
                     actions.push(Action::Acknowledge(through));
                     self.cursor.acknowledged(through);
@@ -451,11 +441,13 @@ impl Lane {
     ) {
         self.commit_number += 1;
         let id = CommitId { number: self.commit_number, writer: self.writer };
+        let (fingerprint, transition) = self.recorded_timing();
         let record = CommitRecord {
             lane: self.id.clone(),
             id,
             generation: self.config.rollup.generation,
-            fingerprint: self.config.fingerprint.to_string(),
+            fingerprint,
+            transition,
             ordinal: progress.ordinal,
             closed_until_ms: progress.closed_until_ms,
             highest_event_time_ms: progress.highest_event_time_ms,

@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     port::{Commit, Store, StoreError},
     record::{CommitRecord, LaneId},
+    settings::Pauses,
     worker::ToWorker,
 };
 
@@ -80,7 +81,7 @@ impl RetryConfig {
 pub(crate) fn serve(
     mut store: Box<dyn Store>,
     requests: &Receiver<ToStore>,
-    retry: RetryConfig,
+    retry: &Pauses,
     metrics: &Metrics,
     give_up: &AtomicBool,
 ) {
@@ -101,7 +102,7 @@ pub(crate) fn serve(
                     return;
                 };
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let pause = retry.pause(count, random >> 33);
+                let pause = retry.get().pause(count, random >> 33);
                 metrics.store_failures.fetch_add(1, Relaxed);
                 warn!(%partition, %error, attempt = count + 1, ?pause, "store failed, repeating");
                 pause_unless(pause, &ended);

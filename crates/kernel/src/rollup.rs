@@ -20,6 +20,10 @@ use crate::{
     window::{Lineage, Window},
 };
 
+mod timing;
+
+pub use timing::{Change, Timing, open_windows_max};
+
 /// Ordinals take the low bits of a revision, generations the high ones.
 pub const ORDINAL_BITS: u32 = 44;
 /// The largest ordinal (17.6 million million messages of one partition).
@@ -67,23 +71,6 @@ pub struct RollupConfig {
     pub source_partition: String,
     /// Seed of the key tables: random in a process, fixed in tests. No result depends on it.
     pub hash_seed: u64,
-}
-
-impl RollupConfig {
-    /// Returns how many windows can be open at once.
-    pub fn open_windows_max(&self) -> i64 {
-        open_windows_max(self.grid, self.max_out_of_orderness, self.allowed_lateness)
-    }
-}
-
-/// Returns how many windows can be open at once: those between the newest event and the oldest one
-/// that is not late.
-pub fn open_windows_max(
-    grid: WindowGrid,
-    max_out_of_orderness: DurationMs,
-    allowed_lateness: DurationMs,
-) -> i64 {
-    (max_out_of_orderness.as_ms() + allowed_lateness.as_ms()) / grid.size_ms() + 2
 }
 
 /// How far a lane is: what a commit record holds of the roll-up.
@@ -145,6 +132,8 @@ pub struct Rollup {
     replay: Option<(Position, u64)>,
     /// Where closed windows wait to be merged with those of other lanes; else they become rows.
     held: Option<Held>,
+    /// Other values for later windows; `config` has those of the oldest.
+    changes: Vec<Change>,
 }
 
 impl Rollup {
@@ -171,6 +160,7 @@ impl Rollup {
             ledger: progress.ledger,
             replay,
             held: None,
+            changes: Vec::new(),
         }
     }
 
@@ -351,6 +341,9 @@ impl Rollup {
 
     /// Folds a message that the record covers, unless it was refused or is in a row.
     fn fold_again(&mut self, message: &Message<'_>) -> bool {
+        if self.was_beyond(message) {
+            return false;
+        }
         if let (Some(held), None) = (&self.held, message.reject()) {
             let end_ms = self.config.grid.window_end(message.time());
             if held.was_closed(end_ms, message.position()) {
@@ -374,6 +367,7 @@ impl Rollup {
         }
         self.ledger.open += 1;
         if self.watermark.observe(message.time()) {
+            self.pass_edges();
             self.close_windows(effects);
         }
         Ok(())
@@ -387,7 +381,8 @@ impl Rollup {
             return Err(reason);
         }
         let time = message.time();
-        let latest = message.publish_time_ms().saturating_add(self.config.max_future_skew.as_ms());
+        let skew = self.max_future_skew_at(time);
+        let latest = message.publish_time_ms().saturating_add(skew.as_ms());
         if time.as_ms() > latest {
             return Err(Reason::Future);
         }
@@ -491,6 +486,7 @@ impl Rollup {
         }
         if let Some(newest) = self.windows.last().map(Window::end_ms) {
             self.watermark.close_until(newest);
+            self.pass_edges();
             self.close_windows(effects);
         }
         Ok(())

@@ -3,4 +3,5 @@
 mod harness;
 mod junction;
 mod limits;
+mod reload;
 mod reset;

@@ -1,5 +1,5 @@
-//! A configuration that changes under a running process: by signal and by HTTP, refused and applied,
-//! with a kill while lanes go over, and no message lost or counted twice.
+//! A configuration that changes under a running process: by signal and by HTTP, refused and
+//! applied, with a kill while lanes go over, and no message lost or counted twice.
 
 mod e2e;
 
@@ -60,7 +60,7 @@ impl Place {
 
     fn until_processed(&self, messages: i64) {
         until("messages are committed", || {
-            (self.ask("SELECT messages FROM rows_commits") == [messages]).then_some(())
+            (self.ask::<i64>("SELECT messages FROM rows_commits") == [messages]).then_some(())
         });
     }
 }

@@ -180,7 +180,7 @@ impl JunctionWorker {
             }
             ToWorker::Store { epoch, answer, .. } if epoch == self.epoch => {
                 match *answer {
-                    Reply::Loaded(Ok(record)) => self.start(record),
+                    Reply::Loaded(Ok(record)) => self.start(record.map(|record| *record)),
                     Reply::Loaded(Err(error)) => self.fail_all(&error.to_string()),
                     Reply::Committed { outcome, commit, closed, hold: _hold } => {
                         if outcome.is_ok() {

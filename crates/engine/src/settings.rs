@@ -1,7 +1,7 @@
 //! What a running pipeline can be told to do otherwise, and how lanes tell what they make of it.
 //!
-//! Settings that decide no row hold at once. Those of time hold for windows beyond an edge that each
-//! lane chooses for itself. Everything else needs a restart and is not here. Which key of a
+//! Settings that decide no row hold at once. Those of time hold for windows beyond an edge that
+//! each lane chooses for itself. Everything else needs a restart and is not here. Which key of a
 //! configuration is of which kind is not decided here either.
 
 use std::{

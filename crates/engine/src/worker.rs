@@ -273,7 +273,7 @@ impl Worker {
             return;
         }
         match answer {
-            Reply::Loaded(Ok(record)) => self.loaded(partition, record),
+            Reply::Loaded(Ok(record)) => self.loaded(partition, record.map(|record| *record)),
             Reply::Loaded(Err(error)) => {
                 let kind = LaneErrorKind::Refused(error.to_string());
                 self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));

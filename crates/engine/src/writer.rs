@@ -44,7 +44,7 @@ pub(crate) struct ToStore {
 
 /// What the store said.
 pub(crate) enum Reply {
-    Loaded(Result<Option<CommitRecord>, StoreError>),
+    Loaded(Result<Option<Box<CommitRecord>>, StoreError>),
     Committed {
         outcome: Result<(), StoreError>,
         commit: Box<Commit>,
@@ -112,7 +112,7 @@ pub(crate) fn serve(
             Request::Load(lane) => {
                 let mut loaded = None;
                 repeat(&mut || take_retry(store.load(&lane), &mut loaded));
-                loaded.map(Reply::Loaded)
+                loaded.map(|loaded| Reply::Loaded(loaded.map(|record| record.map(Box::new))))
             }
             Request::Commit { commit, closed, hold } => {
                 let mut outcome = None;

@@ -1,9 +1,9 @@
 //! Stores that earlier versions wrote: rows, letters and every kind of commit record stay readable,
 //! and a commit on top of them works.
 //!
-//! `fixtures/embedded-N.sqlite` is what a version left behind. A release that changes the format adds a
-//! file; none that is there changes. ClickHouse has the same columns and reads them by the same
-//! code.
+//! `fixtures/embedded-N.sqlite` is what a version left behind. A release that changes the format
+//! adds a file; none that is there changes. ClickHouse has the same columns and reads them by the
+//! same code.
 
 use std::path::Path;
 
@@ -43,7 +43,7 @@ fn config(path: &Path) -> EmbeddedConfig {
 }
 
 fn open(path: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(config(path), &columns(), &["device_id".into()]).unwrap()
+    EmbeddedStore::open(config(path), &columns(), &["device_id".into()]).expect("a store")
 }
 
 fn timing(seconds: i64) -> Timing {
@@ -177,7 +177,7 @@ fn commit(record: CommitRecord) -> Commit {
 fn written_today(directory: &TempDir) -> std::path::PathBuf {
     let path = directory.path().join("today.db");
     let mut store = open(&path);
-    records().into_iter().for_each(|record| store.commit(&commit(record)).unwrap());
+    records().into_iter().for_each(|record| store.commit(&commit(record)).expect("it is kept"));
     drop(store);
     path
 }
@@ -186,21 +186,21 @@ fn written_today(directory: &TempDir) -> std::path::PathBuf {
 fn fixture(directory: &TempDir, name: &str) -> std::path::PathBuf {
     let path = directory.path().join(name);
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    std::fs::copy(from, &path).unwrap();
+    std::fs::copy(from, &path).expect("the fixture");
     path
 }
 
 /// Every cell of every table, and how the tables were made.
 fn content(path: &Path) -> Vec<String> {
-    let store = Connection::open(path).unwrap();
+    let store = Connection::open(path).expect("a store");
     let read = |query: &str| -> Vec<String> {
-        let mut statement = store.prepare(query).unwrap();
+        let mut statement = store.prepare(query).expect("a query");
         let count = statement.column_count();
         let cells = statement.query_map([], |row| {
             let cells = (0..count).map(|at| row.get_ref(at).map(|cell| format!("{cell:?}")));
             Ok(cells.collect::<Result<Vec<_>, _>>()?.join(" "))
         });
-        cells.unwrap().map(Result::unwrap).collect()
+        cells.expect("a query").map(|row| row.expect("a row")).collect()
     };
     let mut lines = read("SELECT sql FROM sqlite_schema WHERE type = 'table' ORDER BY name");
     for table in TABLES {

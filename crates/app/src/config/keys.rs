@@ -393,8 +393,8 @@ const LIMITS: &[Key] = &[
     now(key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat")),
 ];
 
-/// Returns when a reload changes a key by its full name; keys of `[[schema.field]]` have the field's
-/// name in it.
+/// Returns when a reload changes a key by its full name; in keys of `[[schema.field]]` the field's
+/// name stands before the last part.
 pub fn change_of(full: &str) -> Change {
     let key = full.rsplit_once('.').and_then(|(path, name)| table(path)?.key(name));
     key.map_or(Change::Restart, |key| key.change)

@@ -1,8 +1,8 @@
 //! Reads the configuration again while a pipeline runs, and tells it what may change.
 //!
 //! Which keys hold at once, at the next window edge or after a restart stands in the table of keys.
-//! A file that `check` would refuse changes nothing. How lanes go over is the engine's business, who
-//! asks for it that of signals and HTTP.
+//! A file that `check` would refuse changes nothing. How lanes go over is the engine's business,
+//! who asks for it that of signals and HTTP.
 
 mod answer;
 

@@ -73,7 +73,7 @@ fn sent(index: u32, kind: u32) -> Sent {
         publish_time_ms: START_MS,
         time_ms: START_MS + step * 7_001,
         reject: None,
-        key: vec!["north".into(), format!("d{kind}").into()],
+        key: vec!["north".into(), format!("d{kind}")],
         values: [None, None, None].into_iter().chain(kept).chain(missing).collect(),
         invalid_count: kind,
     }

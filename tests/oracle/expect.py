@@ -30,20 +30,21 @@ def expect(arguments):
 
 def expect_partition(path, fields, rules):
     """Reads a partition's log message by message."""
-    lane = Lane(fields, rules.window_ms, rules.merged)
+    lane = Lane(fields, rules.window_ms, rules.merged or rules.amend, rules.amend)
     decode = Decoder(fields).decode
     hold_back_ms = rules.out_of_orderness_ms + rules.lateness_ms
     with open(path, "rb") as log:
         for line in log:
             position, publish_ms, payload = line.rstrip(b"\n").split(b"\t", 2)
             lane.take(position, int(publish_ms), payload, decode, rules.skew_ms, hold_back_ms)
+    lane.amend_rows()
     return lane
 
 
 class Lane:
     """A partition: its open windows and all that came of it."""
 
-    def __init__(self, fields, size_ms, keeps_events=False):
+    def __init__(self, fields, size_ms, keeps_events=False, amends=False):
         self.metrics = [field for field in fields if field["role"] not in ("key", "time")]
         self.size_ms = size_ms
         self.ordinal = self.aggregated = self.late = self.rejected = 0
@@ -54,6 +55,8 @@ class Lane:
         self.closings = []   # (closed until, ordinal), rising
         self.events = {} if keeps_events else None  # of closed windows, like `open`
         self.letters = {}    # position -> {column: value}
+        self.amends = amends
+        self.late_counts = Counter()  # (window end, device) -> late messages that count
 
     def ledger(self):
         opened = sum(len(events) for window in self.open.values() for events in window.values())
@@ -69,6 +72,12 @@ class Lane:
                 reason = "future"
             elif self.closed_until_ms is not None and end_ms <= self.closed_until_ms:
                 reason = "late"
+        if reason == "late" and self.amends:
+            window = self.events.setdefault(end_ms, {})
+            window.setdefault(device, []).append((time_ms, self.ordinal, invalid, values))
+            self.late_counts[(end_ms, device)] += 1
+            self.aggregated += 1
+            return
         if reason is not None:
             self.letter(reason, position, publish_ms, payload, device, time_ms)
             return
@@ -100,16 +109,23 @@ class Lane:
             self.events[end_ms] = window
         for device, events in window.items():
             self.aggregated += len(events)
-            self.rows[(end_ms, device)] = self.row(end_ms, device, events)
+            self.rows[(end_ms, device)] = self.row(end_ms, device, events, "final")
+            self.revisions[(end_ms, device)] = (events[-1][1], self.ordinal)
+
+    def amend_rows(self):
+        """Makes the rows of all that came late again."""
+        for end_ms, device in self.late_counts:
+            events = self.events[end_ms][device]
+            self.rows[(end_ms, device)] = self.row(end_ms, device, events, "amended")
             self.revisions[(end_ms, device)] = (events[-1][1], self.ordinal)
 
     def open_row(self, end_ms, device, ordinal):
         """The row of a window that is not closed, as it stood behind the message `ordinal`."""
         events = self.open.get(end_ms, {}).get(device, [])
         events = [event for event in events if event[1] <= ordinal]
-        return self.row(end_ms, device, events) if events else None
+        return self.row(end_ms, device, events, "provisional") if events else None
 
-    def row(self, end_ms, device, events):
+    def row(self, end_ms, device, events, finality=None):
         start_ms = end_ms - self.size_ms
         times = [event[0] for event in events]
         slots = {(time - start_ms) * SLOTS // self.size_ms for time in times}
@@ -119,6 +135,8 @@ class Lane:
             "record_count": len(events), "invalid_count": sum(event[2] for event in events),
             "first_event_time": min(times), "last_event_time": max(times),
             "coverage": len(slots) / SLOTS, "max_gap_ms": gap * self.size_ms // SLOTS}
+        if self.amends:
+            row["late_count"], row["finality"] = self.late_counts[(end_ms, device)], finality
         for index, field in enumerate(self.metrics):
             values = [(event[0], event[3][index]) for event in events
                       if event[3][index] is not None]

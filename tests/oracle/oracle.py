@@ -10,7 +10,7 @@ Shares no code and no method with Tidemill: messages are read by the json module
 values of a window are kept until it closes; sums are math.fsum. `compare` holds rows (floats by
 their bits), dead letters and ledger against that; it prints the differences and exits with 1. With
 `--some` the expectation is of some of the partitions; with `--merged` (in `expect` as well) rows are
-merged of all partitions, and a window counts as closed when every partition has closed it. `same` holds the rows and letters of two
+merged of all partitions, and a window counts as closed when every partition has closed it. With `expect --amend` late messages count for their rows. `same` holds the rows and letters of two
 tables against each other, but for the revision.
 
 DIR holds a file per partition, `NAME.log`, in log order. A line is
@@ -36,6 +36,7 @@ def main():
     command.add_argument("--lateness-ms", type=int, default=0)
     command.add_argument("--skew-ms", type=int, default=300_000)
     command.add_argument("--merged", action="store_true")
+    command.add_argument("--amend", action="store_true")
     command.set_defaults(run=expect)
     command = commands.add_parser("compare")
     command.add_argument("--expected", required=True)

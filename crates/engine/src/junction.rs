@@ -426,6 +426,9 @@ impl Junction {
                     }
                     actions.push(Action::Read { partition: partition.clone(), from, seek });
                 }
+                lane::Action::Look { .. } => {
+                    unreachable!("rows that are merged from several lanes are not amended")
+                }
                 lane::Action::Commit { commit, .. } => {
                     self.push_commit(vec![*commit], Merged::default(), now_ms, actions);
                 }

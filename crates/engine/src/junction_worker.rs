@@ -182,6 +182,8 @@ impl JunctionWorker {
                 match *answer {
                     Reply::Loaded(Ok(record)) => self.start(record.map(|record| *record)),
                     Reply::Loaded(Err(error)) => self.fail_all(&error.to_string()),
+                    // Nobody looks: merged rows are not amended.
+                    Reply::Looked(_) => {}
                     Reply::Committed { outcome, commit, closed, hold: _hold } => {
                         if outcome.is_ok() {
                             self.context.count_commit(&self.whole, &commit, &closed);

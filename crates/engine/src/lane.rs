@@ -9,10 +9,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tidemill_decode::{DecodeLimits, JsonDecoder};
 use tidemill_kernel::{
-    effect::{ClosedWindow, Effects},
-    event::{EventBlock, Position},
+    amend::{Amender, LatePolicy},
+    effect::{ClosedWindow, Effects, Letter},
+    event::{EventBlock, Position, Reason},
     rollup::{Progress, Rollup, RollupConfig},
-    row::RowBlock,
 };
 
 use crate::{
@@ -20,13 +20,17 @@ use crate::{
     error::{LaneError, LaneErrorKind},
     ledger::Ledger,
     letter::dead_letter,
-    port::{Commit, Continuity, DeadLetter, Entry, RawMessage, StoreError},
+    port::{Commit, Continuity, DeadLetter, Entry, RawMessage, RowKey},
     record::{CommitId, CommitRecord, LaneId},
 };
 
+mod commits;
 mod held;
 mod reload;
 mod room;
+
+pub use commits::LateCounts;
+use commits::{Draft, LateMessage, Pending};
 
 /// Messages decoded and folded together. Blocks this small stay in the second-level cache.
 const BLOCK_MESSAGES: usize = 256;
@@ -72,6 +76,12 @@ pub enum Action {
         /// The windows that closed with it.
         closed: Vec<ClosedWindow>,
     },
+    /// Read what is stored of these rows of the lane, behind all commits asked for so far, and tell
+    /// it by [`Lane::looked`].
+    Look {
+        /// Each once.
+        keys: Vec<RowKey>,
+    },
     /// Acknowledge up to and with this entry.
     Acknowledge(Position),
     /// The lane has stopped.
@@ -89,13 +99,6 @@ enum Phase {
     Stopped,
 }
 
-/// A commit that is not yet known to be durable.
-#[derive(Clone, Debug)]
-struct Pending {
-    id: CommitId,
-    acknowledge: Option<Position>,
-}
-
 /// The processing of one partition.
 #[derive(Debug)]
 pub struct Lane {
@@ -106,10 +109,17 @@ pub struct Lane {
     block: EventBlock,
     effects: Effects,
     letters: Vec<DeadLetter>,
+    /// Late messages that are to correct rows.
+    late: Vec<LateMessage>,
+    late_counts: LateCounts,
+    /// Merges them; none where late messages are letters.
+    amender: Option<Box<Amender>>,
     phase: Phase,
     writer: u64,
     commit_number: u64,
     previous: Option<CommitId>,
+    /// Snapshots that are not sent yet, behind those in `pending`.
+    drafts: VecDeque<Draft>,
     pending: VecDeque<Pending>,
     birth: Option<Position>,
     birth_ordinal: u64,
@@ -133,6 +143,8 @@ impl Lane {
         let schema = config.rollup.plan.schema().clone();
         let rollup = &config.rollup;
         let config_generation = rollup.generation;
+        let amends = rollup.late == LatePolicy::Amend;
+        let amender = amends.then(|| Box::new(Amender::new(rollup.clone())));
         Lane {
             id: LaneId::new(&rollup.pipeline, &rollup.source_partition),
             rollup: Rollup::new(rollup.clone(), &Progress::BIRTH),
@@ -141,10 +153,14 @@ impl Lane {
             config,
             effects: Effects::default(),
             letters: Vec::new(),
+            late: Vec::new(),
+            late_counts: LateCounts::default(),
+            amender,
             phase: Phase::Loading,
             writer,
             commit_number: 0,
             previous: None,
+            drafts: VecDeque::new(),
             pending: VecDeque::new(),
             birth: None,
             birth_ordinal: 0,
@@ -182,7 +198,8 @@ impl Lane {
 
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.
     pub fn accepts(&self) -> bool {
-        let has_place = self.pending.len() < self.config.commits_in_flight_max;
+        let in_flight = self.pending.len() + self.drafts.len();
+        let has_place = in_flight < self.config.commits_in_flight_max;
         self.phase == Phase::Running && has_place && self.reloads.awaited.is_none()
     }
 
@@ -213,7 +230,7 @@ impl Lane {
 
     /// Returns whether all that was taken is durable.
     pub fn is_settled(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.drafts.is_empty()
     }
 
     /// Continues from the stored record, or begins where none exists (rules 2 to 4).
@@ -275,14 +292,14 @@ impl Lane {
             self.address_letters(entry, chunk);
             let rest = messages.get((index + 1) * BLOCK_MESSAGES).map(|message| message.position);
             self.cursor.processed(entry.position, rest);
-            if self.letters.len() >= self.config.letters_per_commit_max {
+            if self.letters.len() + self.late.len() >= self.config.letters_per_commit_max {
                 self.snapshot(now_ms, actions);
             }
         }
         self.cursor.processed(entry.position, None);
         self.note_watermark(now_ms);
-        if !self.effects.closed.is_empty() {
-            self.reloads.is_alone = true;
+        if !self.effects.closed.is_empty() || !self.effects.rows.is_empty() {
+            self.reloads.is_alone |= !self.effects.closed.is_empty();
             self.snapshot(now_ms, actions);
         }
     }
@@ -305,7 +322,7 @@ impl Lane {
             Verdict::Repeat => {}
             Verdict::GoBack(to) => {
                 self.phase = Phase::Stopped;
-                self.pending.clear();
+                self.forget_commits();
                 actions.push(Action::Read { from: Some(to), seek: true });
             }
             Verdict::Gap { expected, from_next } => {
@@ -338,6 +355,13 @@ impl Lane {
         for letter in self.effects.letters.drain(..) {
             let message = &messages[letter.index];
             self.letters.push(dead_letter(&self.config, &self.block, entry, message, letter));
+        }
+        for event in self.effects.late.drain(..) {
+            let message = &messages[event.index];
+            let (index, position, ordinal) = (event.index, event.position, event.ordinal);
+            let letter = Letter { index, position, ordinal, reason: Reason::Late };
+            let letter = dead_letter(&self.config, &self.block, entry, message, letter);
+            self.late.push(LateMessage { event, letter });
         }
     }
 
@@ -388,96 +412,5 @@ impl Lane {
             self.snapshot(now_ms, actions);
         }
         self.phase = Phase::Stopped;
-    }
-
-    /// Learns what became of the oldest commit in flight.
-    pub fn committed(&mut self, outcome: Result<(), StoreError>, actions: &mut Vec<Action>) {
-        let Some(done) = self.pending.pop_front() else {
-            return;
-        };
-        match outcome {
-            Ok(()) => {
-                self.reloads.awaited = self.reloads.awaited.filter(|awaited| *awaited != done.id);
-                if let Some(through) = done.acknowledge {
-                    actions.push(Action::Acknowledge(through));
-                    self.cursor.acknowledged(through);
-                }
-            }
-            Err(StoreError::Fenced { .. }) => {
-                let text = outcome.expect_err("matched as an error").to_string();
-                self.fail(LaneErrorKind::Fenced(text), actions);
-            }
-            Err(StoreError::Refused(text) | StoreError::Retry(text)) => {
-                self.fail(LaneErrorKind::Refused(text), actions);
-            }
-        }
-    }
-
-    /// Stops the lane: what is in flight is no longer waited for.
-    pub fn fail(&mut self, kind: LaneErrorKind, actions: &mut Vec<Action>) {
-        self.phase = Phase::Stopped;
-        self.pending.clear();
-        actions.push(Action::Failed(LaneError { lane: self.id.clone(), kind }));
-    }
-
-    /// Takes a snapshot at the present position: rows, letters and record become a commit.
-    fn snapshot(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
-        self.committed_at_ms = now_ms;
-        let mut progress = self.rollup.progress();
-        if progress.resume.is_none() {
-            let unread = self.birth.filter(|_| progress.processed.is_none());
-            progress.resume = self.cursor.rest().or(unread);
-        }
-        self.committed_ordinal = progress.ordinal;
-        let acknowledge = self.cursor.acknowledgeable(progress.resume);
-        self.push_commit(progress, acknowledge, actions);
-    }
-
-    fn push_commit(
-        &mut self,
-        progress: Progress,
-        acknowledge: Option<Position>,
-        actions: &mut Vec<Action>,
-    ) {
-        self.commit_number += 1;
-        let id = CommitId { number: self.commit_number, writer: self.writer };
-        let (fingerprint, transition) = self.recorded_timing();
-        let record = CommitRecord {
-            lane: self.id.clone(),
-            id,
-            generation: self.config.rollup.generation,
-            fingerprint,
-            transition,
-            ordinal: progress.ordinal,
-            closed_until_ms: progress.closed_until_ms,
-            highest_event_time_ms: progress.highest_event_time_ms,
-            birth: self.birth,
-            birth_ordinal: self.birth_ordinal,
-            birth_generation: self.birth_generation,
-            processed: progress.processed,
-            resume: progress.resume,
-            ledger: progress.ledger,
-            closings: self.rollup.closings().to_vec(),
-            lanes: Vec::new(),
-            turn: 0,
-        };
-        let rows = std::mem::take(&mut self.effects.rows);
-        let letters = std::mem::take(&mut self.letters);
-        let closed = std::mem::take(&mut self.effects.closed);
-        self.pending.push_back(Pending { id, acknowledge });
-        let previous = self.previous.replace(id);
-        let commit = Box::new(Commit { previous, rows, letters, record });
-        actions.push(Action::Commit { commit, closed });
-    }
-
-    /// Returns the rows that the window `closed[at]` wrote with its commit.
-    pub fn rows_of<'c>(commit: &'c Commit, closed: &[ClosedWindow], at: usize) -> &'c [RowBlock] {
-        let end = closed.get(at + 1).map_or(commit.rows.len(), |next| next.first_piece);
-        &commit.rows[closed[at].first_piece..end]
-    }
-
-    /// Returns the commits that wait for the store, oldest first.
-    pub fn in_flight(&self) -> impl Iterator<Item = CommitId> + '_ {
-        self.pending.iter().map(|pending| pending.id)
     }
 }

@@ -39,6 +39,10 @@ pub struct Metrics {
     pub store_busy_us: AtomicU64,
     /// Sums stored as the nearest value their column holds.
     pub saturated: AtomicU64,
+    /// Late messages that are in a stored row.
+    pub late_merged: AtomicU64,
+    /// Rows written again for late messages.
+    pub rows_amended: AtomicU64,
     /// Devices whose rows came from a second partition.
     pub devices_on_two_partitions: AtomicU64,
     /// Reloads of the configuration that applied all that had changed.
@@ -285,6 +289,18 @@ pub const METRICS: &[Metric] = &[
         help: "Sums stored as the nearest value that their column holds.",
         kind: MetricKind::Counter,
         read: |metrics| single(&metrics.saturated),
+    },
+    Metric {
+        name: "late_merged_total",
+        help: "Late messages merged into stored rows (late = \"amend\").",
+        kind: MetricKind::Counter,
+        read: |metrics| single(&metrics.late_merged),
+    },
+    Metric {
+        name: "rows_amended_total",
+        help: "Rows written again because of late messages, from what was stored of them.",
+        kind: MetricKind::Counter,
+        read: |metrics| single(&metrics.rows_amended),
     },
     Metric {
         name: "devices_on_two_partitions_total",

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 pub use tidemill_decode::RawMessage;
+pub use tidemill_kernel::amend::StoredState;
 use tidemill_kernel::{
     event::{Position, Reason},
     row::RowBlock,
@@ -54,6 +55,15 @@ pub struct Commit {
     pub record: CommitRecord,
 }
 
+/// Names a row of a lane.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// The end of its window (ms).
+    pub end_ms: i64,
+    /// The parts of its group key.
+    pub key: Vec<String>,
+}
+
 /// Why a store did not answer with success.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -90,6 +100,18 @@ pub trait Store: Send {
     /// # Errors
     /// See [`StoreError`]. After `Retry` any part may or may not be written.
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Reads what is stored of these rows of a lane, in their order; `None` where there is no row.
+    /// Every commit that this store has answered is seen. Only where rows can be amended.
+    ///
+    /// # Errors
+    /// `Retry` if it could not be read; `Refused` where rows have no such columns or the store
+    /// cannot be read.
+    fn stored(
+        &mut self,
+        lane: &LaneId,
+        keys: &[RowKey],
+    ) -> Result<Vec<Option<StoredState>>, StoreError>;
 
     /// Writes rows and nothing else, no letter and no record. As in a commit, a stored row gives
     /// way to one of an equal or higher revision only, so rows that are true do no harm beside a

@@ -9,7 +9,6 @@ use tidemill_kernel::effect::ClosedWindow;
 use tracing::{info, warn};
 
 use crate::{
-    lane::Lane,
     port::{Commit, Entry},
     window_log::{log_devices, utc},
     worker::WorkerContext,
@@ -35,8 +34,8 @@ impl WorkerContext {
         for lane in lanes.chain(commit.record.lanes.is_empty().then_some(partition)) {
             metrics.update_lane(lane, |status| status.committed_at_ms = Some(unix_ms));
         }
-        for (at, window) in closed.iter().enumerate() {
-            let pieces = Lane::rows_of(commit, closed, at);
+        for window in closed {
+            let pieces = window.pieces(&commit.rows);
             info!(
                 %partition,
                 time = %utc(window.end_ms),

@@ -278,6 +278,9 @@ impl Worker {
                 let kind = LaneErrorKind::Refused(error.to_string());
                 self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));
             }
+            Reply::Looked(found) => {
+                self.with_lane(partition, |lane, _, actions| lane.looked(found, actions));
+            }
             Reply::Committed { outcome, commit, closed, hold: _hold } => {
                 if outcome.is_ok() {
                     self.context.count_commit(partition, &commit, &closed);
@@ -393,6 +396,9 @@ impl Worker {
         self.seek_counts.insert(partition.clone(), seek_count);
         let saturated = place.lane.take_saturated_count();
         self.context.metrics.saturated.fetch_add(saturated, Relaxed);
+        let late = place.lane.take_late_counts();
+        self.context.metrics.late_merged.fetch_add(late.merged, Relaxed);
+        self.context.metrics.rows_amended.fetch_add(late.rows, Relaxed);
         for action in actions {
             self.perform(partition, action);
         }
@@ -405,6 +411,12 @@ impl Worker {
                     warn!(%partition, ?from, "entries are missing, going back");
                 }
                 self.context.control.read_from(partition, from, seek);
+            }
+            Action::Look { keys } => {
+                let lane = self.places.get(partition).map(|place| place.lane.id().clone());
+                if let Some(lane) = lane {
+                    self.request(partition, Request::Look { lane, keys });
+                }
             }
             Action::Commit { commit, closed } => {
                 let hold = Hold::commit(&commit, &self.context.metrics);

@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::{
     memory::Hold,
     metrics::Metrics,
-    port::{Commit, Store, StoreError},
+    port::{Commit, RowKey, Store, StoreError, StoredState},
     record::{CommitRecord, LaneId},
     settings::Pauses,
     worker::ToWorker,
@@ -28,6 +28,7 @@ use crate::{
 /// What a lane asks of its store.
 pub(crate) enum Request {
     Load(LaneId),
+    Look { lane: LaneId, keys: Vec<RowKey> },
     Commit { commit: Box<Commit>, closed: Vec<ClosedWindow>, hold: Hold },
 }
 
@@ -45,6 +46,7 @@ pub(crate) struct ToStore {
 /// What the store said.
 pub(crate) enum Reply {
     Loaded(Result<Option<Box<CommitRecord>>, StoreError>),
+    Looked(Result<Vec<Option<StoredState>>, StoreError>),
     Committed {
         outcome: Result<(), StoreError>,
         commit: Box<Commit>,
@@ -113,6 +115,11 @@ pub(crate) fn serve(
                 let mut loaded = None;
                 repeat(&mut || take_retry(store.load(&lane), &mut loaded));
                 loaded.map(|loaded| Reply::Loaded(loaded.map(|record| record.map(Box::new))))
+            }
+            Request::Look { lane, keys } => {
+                let mut looked = None;
+                repeat(&mut || take_retry(store.stored(&lane, &keys), &mut looked));
+                looked.map(Reply::Looked)
             }
             Request::Commit { commit, closed, hold } => {
                 let mut outcome = None;

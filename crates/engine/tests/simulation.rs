@@ -91,8 +91,11 @@ fn every_fault_happens() {
         "insert applied, answer lost",
         "insert failed",
         "jump over a ledger's end",
+        "late messages merged",
+        "late messages were merged already",
         "ledgers trimmed",
         "load failed",
+        "look failed",
         "owner not told",
         "ownership moved",
         "redelivered",
@@ -156,6 +159,16 @@ fn restart_behind_open_windows_is_found() {
 #[test]
 fn row_that_gives_way_to_an_older_one_is_found() {
     assert_found(Rule::RevisionCompare, 300);
+}
+
+#[test]
+fn row_read_before_its_commit_is_found() {
+    assert_found(Rule::LookBehindCommits, 300);
+}
+
+#[test]
+fn late_message_merged_twice_is_found() {
+    assert_found(Rule::MergeOnce, 100);
 }
 
 #[test]

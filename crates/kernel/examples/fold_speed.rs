@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 use tidemill_kernel::{
+    amend::LatePolicy,
     effect::Effects,
     event::{EventBlock, Position},
     plan::Plan,
@@ -110,6 +111,7 @@ fn config(schema: &Arc<Schema>, devices: usize) -> RollupConfig {
         max_out_of_orderness: DurationMs::from_ms(5_000),
         allowed_lateness: DurationMs::ZERO,
         max_future_skew: DurationMs::from_ms(5 * MINUTE_MS),
+        late: LatePolicy::DeadLetter,
         devices_max: devices,
         piece_rows_max: 10_000,
         generation: 0,

@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod aggregate;
+pub mod amend;
 pub mod effect;
 pub mod event;
 pub mod held;

@@ -45,7 +45,8 @@ pub struct PartialError {
 pub fn encode(window: &Window, plan: &Plan) -> Vec<Vec<u8>> {
     let mut slots: Vec<usize> = (0..window.device_count()).collect();
     slots.sort_unstable_by(|a, b| window.key(*a).cmp(window.key(*b)));
-    slots.into_iter().map(|slot| encode_slot(window, plan, slot)).collect()
+    let shape = shape(plan);
+    slots.into_iter().map(|slot| encode_slot(window, plan, shape, slot)).collect()
 }
 
 /// Returns the end of the window (ms) of an encoded state.
@@ -56,11 +57,12 @@ pub fn window_end_ms(bytes: &[u8], plan: &Plan) -> Result<i64, PartialError> {
     Reader { bytes, at: 0 }.header(shape(plan))
 }
 
-fn encode_slot(window: &Window, plan: &Plan, slot: usize) -> Vec<u8> {
+/// Encodes the states of one device of a window.
+pub(crate) fn encode_slot(window: &Window, plan: &Plan, shape: u64, slot: usize) -> Vec<u8> {
     let states = window.states(plan, slot);
     let mut out = Vec::with_capacity(512);
     out.push(PARTIAL_FORMAT);
-    out.extend_from_slice(&shape(plan).to_le_bytes());
+    out.extend_from_slice(&shape.to_le_bytes());
     out.extend_from_slice(&window.end_ms().to_le_bytes());
     put_varint(&mut out, states.key().len() as u64);
     out.extend_from_slice(states.key());
@@ -136,7 +138,7 @@ fn put_float_sum(out: &mut Vec<u8>, hot: FloatSum, cold: Option<&WideSum>) {
 }
 
 /// Tells plans apart whose states do not merge: FNV-1a over what is kept of which fields.
-fn shape(plan: &Plan) -> u64 {
+pub(crate) fn shape(plan: &Plan) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     for field in plan.schema().fields() {

@@ -10,6 +10,7 @@ use core::ops::Range;
 use foldhash::fast::FixedState;
 
 use crate::{
+    amend::LatePolicy,
     effect::{ClosedWindow, Effects, Letter},
     event::{EventBlock, Message, Position, Reason},
     held::{Closing, Held},
@@ -17,34 +18,23 @@ use crate::{
     plan::Plan,
     time::{DurationMs, Timestamp, WindowGrid},
     watermark::Watermark,
-    window::{Lineage, Window},
+    window::{Finality, Lineage, Window},
 };
 
+mod late;
+mod progress;
 mod timing;
 
+use late::Amending;
+pub use progress::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, Progress, ReplayError, revision};
 pub use timing::{Change, Timing, open_windows_max};
 
-/// Ordinals take the low bits of a revision, generations the high ones.
-pub const ORDINAL_BITS: u32 = 44;
-/// The largest ordinal (17.6 million million messages of one partition).
-pub const ORDINAL_MAX: u64 = (1 << ORDINAL_BITS) - 1;
-/// The largest generation; with it, revisions stay below 2^63, which every store can hold.
-pub const GENERATION_MAX: u32 = (1 << (63 - ORDINAL_BITS)) - 1;
 /// The most windows a configuration may hold open at once.
 pub const OPEN_WINDOWS_MAX: i64 = 1_000;
 
 /// How many messages are looked up before the first of them is folded: the waits for memory of so
 /// many devices overlap. Measured with examples/fold_speed.rs.
 const LOOK_AHEAD: usize = 16;
-
-/// Returns `generation << 44 | ordinal`: what a row or record with a higher one gives way to.
-///
-/// # Panics
-/// If either is beyond its bits, which no log reaches.
-pub fn revision(generation: u32, ordinal: u64) -> u64 {
-    assert!(generation <= GENERATION_MAX && ordinal <= ORDINAL_MAX, "revision out of bounds");
-    u64::from(generation) << ORDINAL_BITS | ordinal
-}
 
 /// What decides the rows of a lane.
 #[derive(Clone, Debug)]
@@ -57,6 +47,8 @@ pub struct RollupConfig {
     pub max_out_of_orderness: DurationMs,
     /// How much longer a window stays open for stragglers.
     pub allowed_lateness: DurationMs,
+    /// What becomes of events whose window is closed.
+    pub late: LatePolicy,
     /// How far an event may be ahead of its message's publish time.
     pub max_future_skew: DurationMs,
     /// The most keys of one window; messages of further keys are rejected.
@@ -71,50 +63,6 @@ pub struct RollupConfig {
     pub source_partition: String,
     /// Seed of the key tables: random in a process, fixed in tests. No result depends on it.
     pub hash_seed: u64,
-}
-
-/// How far a lane is: what a commit record holds of the roll-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// How many messages were processed.
-    pub ordinal: u64,
-    /// All windows that end at or before this instant (ms) are closed; `i64::MIN` if none.
-    pub closed_until_ms: i64,
-    /// The highest event time (ms) that counted; `i64::MIN` if none.
-    pub highest_event_time_ms: i64,
-    /// The last processed position.
-    pub processed: Option<Position>,
-    /// The first message of the oldest open window; `None` if no window is open.
-    pub resume: Option<Position>,
-    /// Where the messages went.
-    pub ledger: Ledger,
-}
-
-impl Progress {
-    /// Before the first message.
-    pub const BIRTH: Progress = Progress {
-        ordinal: 0,
-        closed_until_ms: i64::MIN,
-        highest_event_time_ms: i64::MIN,
-        processed: None,
-        resume: None,
-        ledger: Ledger { messages: 0, aggregated: 0, open: 0, late: 0, rejected: 0, lost: 0 },
-    };
-}
-
-/// What the log held when it was read again is not what the record says of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "reading again up to {processed:?} found {found} messages of open windows, \
-     but the record says {expected}: the log has changed, or the rules for what counts"
-)]
-pub struct ReplayError {
-    /// The last processed position of the record.
-    pub processed: Position,
-    /// The record's number of messages in open windows.
-    pub expected: u64,
-    /// What was folded.
-    pub found: u64,
 }
 
 /// The roll-up of one lane.
@@ -132,6 +80,8 @@ pub struct Rollup {
     replay: Option<(Position, u64)>,
     /// Where closed windows wait to be merged with those of other lanes; else they become rows.
     held: Option<Held>,
+    /// Where late messages correct rows; else they become letters.
+    amending: Option<Amending>,
     /// Other values for later windows; `config` has those of the oldest.
     changes: Vec<Change>,
 }
@@ -152,6 +102,7 @@ impl Rollup {
         };
         Rollup {
             hasher: FixedState::with_seed(config.hash_seed),
+            amending: Amending::of(&config),
             config,
             watermark,
             windows: Vec::new(),
@@ -167,12 +118,16 @@ impl Rollup {
     /// Returns the roll-up of a lane whose closed windows do not become rows: they are held until
     /// [`Rollup::release`] takes them. All windows up to `merged_until_ms` are; `closings` are
     /// those beyond it.
+    ///
+    /// # Panics
+    /// If late messages are to amend rows, which are not this lane's own.
     pub fn holding(
         config: RollupConfig,
         progress: &Progress,
         merged_until_ms: i64,
         closings: Vec<Closing>,
     ) -> Rollup {
+        assert!(config.late == LatePolicy::DeadLetter, "merged rows are not amended");
         let mut rollup = Rollup::new(config, progress);
         rollup.watermark.close_until(merged_until_ms);
         rollup.held = Some(Held::new(merged_until_ms, closings));
@@ -304,6 +259,9 @@ impl Rollup {
         self.processed = Some(position);
         self.ledger.messages += 1;
         if let Err(reason) = self.take(&message, guess, effects) {
+            if reason == Reason::Late && self.take_late(&message, index, effects) {
+                return;
+            }
             let late = reason == Reason::Late;
             self.ledger.late += u64::from(late);
             self.ledger.rejected += u64::from(!late);
@@ -369,6 +327,9 @@ impl Rollup {
         if self.watermark.observe(message.time()) {
             self.pass_edges();
             self.close_windows(effects);
+        }
+        if self.amending.is_some() {
+            self.emit_passed(effects);
         }
         Ok(())
     }
@@ -441,7 +402,11 @@ impl Rollup {
         }
         for mut window in windows.collect::<Vec<_>>() {
             let first_piece = effects.rows.len();
-            self.emit(&mut window, effects);
+            if self.amending.is_some() {
+                // Rows that were provisional become final.
+                window.forget_emissions();
+            }
+            self.emit(&mut window, Finality::Final, effects);
             self.ledger.open -= window.message_count();
             self.ledger.aggregated += window.message_count();
             effects.closed.push(ClosedWindow {
@@ -449,15 +414,20 @@ impl Rollup {
                 device_count: window.device_count(),
                 message_count: window.message_count(),
                 first_piece,
+                piece_count: effects.rows.len() - first_piece,
             });
+            if let Some(amending) = &mut self.amending {
+                amending.keep(window);
+            }
         }
     }
 
-    fn emit(&self, window: &mut Window, effects: &mut Effects) {
+    fn emit(&self, window: &mut Window, finality: Finality, effects: &mut Effects) {
         let lineage = Lineage {
             pipeline: &self.config.pipeline,
             source_partition: &self.config.source_partition,
             revision: revision(self.config.generation, self.ordinal),
+            finality,
         };
         let config = &self.config;
         effects.saturated_count +=
@@ -472,7 +442,9 @@ impl Rollup {
             return;
         }
         let mut windows = core::mem::take(&mut self.windows);
-        windows.iter_mut().for_each(|window| self.emit(window, effects));
+        for window in &mut windows {
+            self.emit(window, Finality::Provisional, effects);
+        }
         self.windows = windows;
     }
 

@@ -250,6 +250,7 @@ pub struct Schema {
     int_count: usize,
     text_count: usize,
     columns: Vec<Column>,
+    is_amendable: bool,
 }
 
 impl Schema {
@@ -279,6 +280,7 @@ impl Schema {
             int_count: 0,
             text_count: 0,
             columns: Vec::new(),
+            is_amendable: false,
         };
         if fields.len() > FIELDS_MAX {
             let problem = alloc::format!("{} fields, at most {FIELDS_MAX}", fields.len());
@@ -300,14 +302,25 @@ impl Schema {
         }
         schema.fields = fields;
         schema.columns = derive_columns(&schema.fields);
-        let mut names = BTreeSet::new();
-        for column in &schema.columns {
-            if !names.insert(column.name.as_str()) {
-                let problem = "this column name appears twice; rename one field".into();
-                return Err(SchemaError { field: column.name.clone(), problem });
-            }
-        }
+        check_names(&schema.columns)?;
         Ok(schema)
+    }
+
+    /// Gives the rows the [`AMEND_COLUMNS`]: what is needed to correct a stored row.
+    ///
+    /// # Errors
+    /// If a column of that name is there already.
+    pub fn amendable(mut self) -> Result<Schema, SchemaError> {
+        let columns = AMEND_COLUMNS.iter().map(|(name, kind)| Column::new(name, *kind, false));
+        self.columns.extend(columns);
+        self.is_amendable = true;
+        check_names(&self.columns)?;
+        Ok(self)
+    }
+
+    /// Returns whether rows have the [`AMEND_COLUMNS`].
+    pub fn is_amendable(&self) -> bool {
+        self.is_amendable
     }
 
     fn assign(&mut self, field: &Field) {
@@ -365,6 +378,17 @@ impl Schema {
     pub fn text_count(&self) -> usize {
         self.text_count
     }
+}
+
+fn check_names(columns: &[Column]) -> Result<(), SchemaError> {
+    let mut names = BTreeSet::new();
+    for column in columns {
+        if !names.insert(column.name.as_str()) {
+            let problem = "this column name appears twice; rename one field".into();
+            return Err(SchemaError { field: column.name.clone(), problem });
+        }
+    }
+    Ok(())
 }
 
 fn check_field(field: &Field) -> Result<(), SchemaError> {
@@ -456,4 +480,11 @@ pub const QUALITY_COLUMNS: [(&str, ColumnKind); 10] = [
     ("pipeline", ColumnKind::Text),
     ("source_partition", ColumnKind::Text),
     ("revision", ColumnKind::UInt64),
+];
+
+/// The columns behind those where late messages correct rows.
+pub const AMEND_COLUMNS: [(&str, ColumnKind); 3] = [
+    ("late_count", ColumnKind::UInt32),
+    ("finality", ColumnKind::Text),
+    ("partial_state", ColumnKind::Text),
 ];

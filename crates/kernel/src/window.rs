@@ -1,8 +1,9 @@
 //! One open window: its devices, their states, and the rows they become.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::hash::BuildHasher;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use foldhash::fast::FixedState;
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     event::{Message, Position},
     key,
     key_table::{KeyTable, SLOTS_MAX},
+    partial,
     plan::{Output, Plan},
     row::{Cell, RowBlock},
     slots::{
@@ -28,6 +30,30 @@ pub struct Lineage<'a> {
     pub source_partition: &'a str,
     /// Generation and ordinal at emission.
     pub revision: u64,
+    /// Written only where rows can be amended.
+    pub finality: Finality,
+}
+
+/// Whether a row may still change, and why it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// Its window is open.
+    Provisional,
+    /// Written when its window closed.
+    Final,
+    /// Late messages were merged in after that.
+    Amended,
+}
+
+impl Finality {
+    /// Returns the name that stands in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finality::Provisional => "provisional",
+            Finality::Final => "final",
+            Finality::Amended => "amended",
+        }
+    }
 }
 
 /// The devices of one window of one lane.
@@ -44,6 +70,8 @@ pub struct Window {
     device_count: usize,
     /// Devices changed since the last emission, a bit each; kept only after a first emission.
     changed: Option<Vec<u64>>,
+    /// How many late messages each slot has, where it has any.
+    late: BTreeMap<usize, u32>,
 }
 
 impl Window {
@@ -59,6 +87,7 @@ impl Window {
             chunks: Vec::new(),
             device_count: 0,
             changed: None,
+            late: BTreeMap::new(),
         }
     }
 
@@ -70,6 +99,19 @@ impl Window {
         self.chunks.iter_mut().for_each(Chunk::clear);
         self.device_count = 0;
         self.changed = None;
+        self.late.clear();
+    }
+
+    /// Makes the next emission one of all rows.
+    pub(crate) fn forget_emissions(&mut self) {
+        self.changed = None;
+    }
+
+    /// Counts late messages of a key that the window holds.
+    pub(crate) fn count_late(&mut self, hasher: &FixedState, key: &[u8], count: u32) {
+        let slot = self.find(hasher, key).expect("only keys that were folded are late");
+        let counted = self.late.entry(slot).or_default();
+        *counted = counted.saturating_add(count);
     }
 
     /// Returns whether both windows are of the same time.
@@ -250,16 +292,25 @@ impl Window {
         };
         let mut slots: Vec<usize> = (0..self.device_count).filter(is_changed).collect();
         slots.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
         let mut saturated_count = 0;
         for slots in slots.chunks(piece_rows_max.max(1)) {
             let mut piece = RowBlock::new();
             for slot in slots {
-                saturated_count += self.emit_row(plan, lineage, *slot, &mut piece);
+                saturated_count += self.emit_row(plan, shape, lineage, *slot, &mut piece);
             }
             pieces.push(piece);
         }
         self.changed = Some(alloc::vec![0; self.device_count.div_ceil(64)]);
         saturated_count
+    }
+
+    /// Encodes all rows into one piece, in the order in which their keys came. Returns how many sums
+    /// saturated.
+    pub(crate) fn emit_into(&self, plan: &Plan, lineage: Lineage<'_>, out: &mut RowBlock) -> u64 {
+        let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
+        let slots = 0..self.device_count;
+        slots.map(|slot| self.emit_row(plan, shape, lineage, slot, out)).sum()
     }
 
     #[inline]
@@ -290,7 +341,15 @@ impl Window {
         self.message_count += count;
     }
 
-    fn emit_row(&self, plan: &Plan, lineage: Lineage<'_>, slot: usize, out: &mut RowBlock) -> u64 {
+    /// `shape` is that of the plan where rows can be amended.
+    fn emit_row(
+        &self,
+        plan: &Plan,
+        shape: Option<u64>,
+        lineage: Lineage<'_>,
+        slot: usize,
+        out: &mut RowBlock,
+    ) -> u64 {
         let states = self.states(plan, slot);
         let quality = states.quality();
         let start_ms = self.end_ms - self.size_ms;
@@ -319,6 +378,12 @@ impl Window {
         push(Cell::Text(lineage.pipeline));
         push(Cell::Text(lineage.source_partition));
         push(Cell::UInt(lineage.revision));
+        if let Some(shape) = shape {
+            let state = partial::encode_slot(self, plan, shape, slot);
+            push(Cell::UInt(self.late.get(&slot).copied().unwrap_or(0).into()));
+            push(Cell::Text(lineage.finality.name()));
+            push(Cell::Text(&BASE64_STANDARD_NO_PAD.encode(state)));
+        }
         assert!(columns.next().is_none(), "a cell for each column");
         out.end_row();
         saturated_count

@@ -20,6 +20,9 @@ use crate::{
 };
 
 mod audit;
+mod stored;
+
+pub(crate) use stored::stored;
 
 /// Whose SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

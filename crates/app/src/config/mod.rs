@@ -29,6 +29,7 @@ use tidemill_engine::{
     lane::LaneConfig, pipeline::PipelineConfig, port::Continuity, writer::RetryConfig,
 };
 use tidemill_kernel::{
+    amend::LatePolicy,
     plan::Plan,
     rollup::{OPEN_WINDOWS_MAX, RollupConfig, open_windows_max},
     schema::{Role, Schema},
@@ -63,8 +64,8 @@ pub use fingerprint::ROW_SEMANTICS;
 pub use schema::PRESETS;
 pub use secret::{Environment, Secret};
 pub use sections::{
-    ClickHouseSink, EmbeddedSink, FilePartitions, FileSource, GenerateSource, Http, Late, Limits,
-    Pace, Pipeline, PulsarSource, PulsarStart, Routing, Sink, Source, TimeMode, Window,
+    ClickHouseSink, EmbeddedSink, FilePartitions, FileSource, GenerateSource, Http, Limits, Pace,
+    Pipeline, PulsarSource, PulsarStart, Routing, Sink, Source, TimeMode, Window,
 };
 pub use values::KeyValues;
 
@@ -163,6 +164,7 @@ impl Config {
             grid: self.window.grid,
             max_out_of_orderness: self.window.max_out_of_orderness,
             allowed_lateness: self.window.allowed_lateness,
+            late: self.window.late,
             max_future_skew: self.window.max_future_skew,
             devices_max: self.limits.devices_max,
             piece_rows_max: self.limits.piece_rows_max,
@@ -227,8 +229,13 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
     let source = source::read(reader, root);
     let limits = read_limits(&reader.section(root, "limits"));
     let window = read_window(&reader.section(root, "window"), limits.open_windows_max);
-    let schema = schema::read(reader, root, window.map_or(TimeMode::Event, |window| window.time));
+    let time = window.map_or(TimeMode::Event, |window| window.time);
+    let late = window.map_or(LatePolicy::DeadLetter, |window| window.late);
+    let schema = schema::read(reader, root, time, late);
     let sink = sink::read(reader, root, &pipeline.name);
+    if late == LatePolicy::Amend {
+        check_amend(&reader.section(root, "window"), pipeline.routing, sink.as_ref());
+    }
     let http = read_http(&reader.section(root, "http"));
     Some(Config {
         pipeline,
@@ -240,6 +247,23 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
         limits,
         values: KeyValues::of(root, reader.environment),
     })
+}
+
+/// Late messages correct rows that one lane wrote and a store gives back.
+fn check_amend(section: &Section<'_>, routing: Routing, sink: Option<&Sink>) {
+    let fail = |what: &str, remedy: &str| {
+        let text = format!("is \"amend\", but {what}");
+        section.fail("late", Problem::new(text, remedy));
+    };
+    if routing == Routing::Any {
+        fail(
+            "rows that are merged from several lanes are not amended (routing = \"any\")",
+            "key the topic by device and write routing = \"key\", or late = \"dead_letter\"",
+        );
+    }
+    if sink == Some(&Sink::Stdout) {
+        fail("printed rows cannot be amended", "choose another sink, or late = \"dead_letter\"");
+    }
 }
 
 fn read_pipeline(section: &Section<'_>) -> Pipeline {
@@ -280,8 +304,10 @@ fn read_window(section: &Section<'_>, limit: i64) -> Option<Window> {
     let (size, offset) = (length("size"), length("offset"));
     let max_out_of_orderness = length("max_out_of_orderness");
     let allowed_lateness = length("allowed_lateness");
-    // It has one value so far; reading it notes any other.
-    section.choice("late");
+    let late = match section.choice("late") {
+        Some("amend") => LatePolicy::Amend,
+        _ => LatePolicy::DeadLetter,
+    };
     let time = match section.choice("time") {
         Some("publish") => TimeMode::Publish,
         _ => TimeMode::Event,
@@ -307,7 +333,7 @@ fn read_window(section: &Section<'_>, limit: i64) -> Option<Window> {
         grid,
         max_out_of_orderness,
         allowed_lateness,
-        late: Late::DeadLetter,
+        late,
         max_future_skew,
         idle_timeout,
         time,

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_kernel::schema::{
-    Aggregate, CODE_RANGE_MAX, FIELDS_MAX, Field, Role, Schema, TimeUnit, ValueType,
+use tidemill_kernel::{
+    amend::LatePolicy,
+    schema::{Aggregate, CODE_RANGE_MAX, FIELDS_MAX, Field, Role, Schema, TimeUnit, ValueType},
 };
 use toml::de::{DeTable, DeValue};
 
@@ -40,6 +41,7 @@ pub(super) fn read<'a>(
     reader: &'a Reader<'a>,
     root: &'a DeTable<'a>,
     time: TimeMode,
+    late: LatePolicy,
 ) -> Option<Schema> {
     let errors_before = reader.error_count();
     let section = reader.section(root, "schema");
@@ -73,7 +75,7 @@ pub(super) fn read<'a>(
     if time == TimeMode::Publish {
         leave_time_out(reader, &mut fields);
     }
-    build(reader, section.line, fields, time)
+    build(reader, section.line, fields, time, late)
 }
 
 /// Where the publish time counts, a preset's field for the time is not read; one that the user
@@ -342,10 +344,17 @@ fn build(
     schema_line: usize,
     mut fields: Vec<Placed>,
     time: TimeMode,
+    late: LatePolicy,
 ) -> Option<Schema> {
-    let check = match time {
-        TimeMode::Event => Schema::new,
-        TimeMode::Publish => Schema::published,
+    let check = |fields| {
+        let schema = match time {
+            TimeMode::Event => Schema::new(fields),
+            TimeMode::Publish => Schema::published(fields),
+        };
+        match late {
+            LatePolicy::DeadLetter => schema,
+            LatePolicy::Amend => schema.and_then(Schema::amendable),
+        }
     };
     let errors_before = reader.error_count();
     note_like_columns(reader, schema_line, &fields);

@@ -4,7 +4,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tidemill_decode::DecodeLimits;
-use tidemill_kernel::time::{DurationMs, WindowGrid};
+use tidemill_kernel::{
+    amend::LatePolicy,
+    time::{DurationMs, WindowGrid},
+};
 use tidemill_sink::clickhouse::TableEngine;
 use tidemill_source::{generate::GenerateConfig, pulsar::Topics};
 
@@ -164,29 +167,13 @@ pub struct Window {
     /// How much longer a window stays open for stragglers.
     pub allowed_lateness: DurationMs,
     /// What becomes of late events.
-    pub late: Late,
+    pub late: LatePolicy,
     /// How far an event may be ahead of its message's publish time.
     pub max_future_skew: DurationMs,
     /// Open windows are written as they are when the watermark stood still this long.
     pub idle_timeout: Duration,
     /// Which time decides the window.
     pub time: TimeMode,
-}
-
-/// What becomes of events whose window has closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
-    /// They go to the dead letters.
-    DeadLetter,
-}
-
-impl Late {
-    /// Returns the name used in configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Late::DeadLetter => "dead_letter",
-        }
-    }
 }
 
 /// Which time decides the window of a message.

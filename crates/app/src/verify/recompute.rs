@@ -170,13 +170,12 @@ impl Recomputation {
     /// Takes what the closing of windows gave.
     fn collect(&mut self) {
         let (closed, rows) = self.fold.take_closed();
-        for (at, window) in closed.iter().enumerate() {
+        for window in &closed {
             let Some(wanted) = self.wanted.get(&window.end_ms) else { continue };
-            let end = closed.get(at + 1).map_or(rows.len(), |next| next.first_piece);
             let computed = window.device_count as u64;
             let differs = computed != wanted.stored_rows;
             let mut keys = BTreeSet::new();
-            each_row(&rows[window.first_piece..end], &self.columns, |cells| {
+            each_row(window.pieces(&rows), &self.columns, |cells| {
                 let key = key_of(cells, &self.key_indexes);
                 if let Some(target) = wanted.targets.get(&key) {
                     self.targets[*target].at_close = Some(values_of(cells, &self.columns));

@@ -261,9 +261,8 @@ impl<'s> Collector<'s> {
 
     fn collect(&mut self) -> Result<(), String> {
         let (closed, pieces) = self.fold.take_closed();
-        for (at, window) in closed.iter().enumerate() {
-            let end = closed.get(at + 1).map_or(pieces.len(), |next| next.first_piece);
-            each_row(&pieces[window.first_piece..end], &self.columns, |cells| {
+        for window in &closed {
+            each_row(window.pieces(&pieces), &self.columns, |cells| {
                 let key = key_of(cells, &self.key_indexes);
                 if self.span.holds(window.end_ms, &key) {
                     self.rows.insert((window.end_ms, key), values_of(cells, &self.columns));

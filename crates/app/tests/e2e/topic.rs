@@ -35,6 +35,8 @@ pub(crate) struct Topic {
     pub(crate) partitions: u32,
     /// Whether rows are merged of all partitions.
     pub(crate) is_merged: bool,
+    /// Rules of the oracle beside the usual.
+    rules: &'static [&'static str],
     directory: TempDir,
 }
 
@@ -71,6 +73,26 @@ impl Topic {
         topic
     }
 
+    /// The same for jobs with other rules, and with a backlog behind the messages: five devices
+    /// deliver so many of a month ago.
+    pub(crate) fn with_backlog(
+        name: &str,
+        content: &Content,
+        backlog: u64,
+        rules: &'static [&'static str],
+    ) -> Topic {
+        let mut topic = Topic::empty(name, PARTITIONS, content);
+        topic.rules = rules;
+        topic.messages += backlog;
+        let start_ms = now_ms() - 200_000;
+        topic.generate(content, start_ms);
+        let old = Content { messages: backlog, rate: 20, ratios: [0.01, 0.001, 0.0] };
+        topic.generate_with(&old, start_ms - 30 * 86_400_000, &["--devices", "5"]);
+        topic.close(content, start_ms);
+        topic.expect(WINDOW_MS, u64::MAX);
+        topic
+    }
+
     /// Makes a topic that holds nothing yet and will hold that.
     pub(crate) fn empty(name: &str, partitions: u32, content: &Content) -> Topic {
         let name = format!("{name}-{}", std::process::id());
@@ -83,6 +105,7 @@ impl Topic {
             messages: content.messages + u64::from(partitions),
             partitions,
             is_merged: false,
+            rules: &[],
             directory: tempfile::tempdir().expect("a temporary folder"),
         }
     }
@@ -215,7 +238,7 @@ impl Topic {
             command.arg(option).arg(path);
         }
         command.args(["--window-ms", &window_ms.to_string()]);
-        command.args(self.is_merged.then_some("--merged"));
+        command.args(self.is_merged.then_some("--merged")).args(self.rules);
         let (ended_well, said) = run(command);
         eprint!("{said}");
         assert!(ended_well, "the oracle: {said}");

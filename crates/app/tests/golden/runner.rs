@@ -6,10 +6,13 @@ use bytes::Bytes;
 use tidemill_engine::{
     lane::{Action, Lane},
     ledger::Ledger,
-    port::{Commit, Entry, RawMessage},
+    port::{Commit, Entry, RawMessage, RowKey, StoredState},
     record::CommitRecord,
 };
-use tidemill_kernel::{event::Position, row::Column};
+use tidemill_kernel::{
+    event::Position,
+    row::{Cell, Column},
+};
 
 use crate::case::{Case, Line, Value};
 
@@ -35,18 +38,27 @@ impl Stored {
     }
 
     /// Returns the contents that do not depend on when they were written.
-    pub(crate) fn without_revisions(&self) -> (Vec<StoredRow>, Vec<String>, String) {
-        let row = |row: &StoredRow| row[..row.len() - 1].to_vec();
+    pub(crate) fn without_revisions(
+        &self,
+        columns: &[Column],
+    ) -> (Vec<StoredRow>, Vec<String>, String) {
+        let revision = place(columns, "revision");
+        let row = |row: &StoredRow| [&row[..revision], &row[revision + 1..]].concat();
         let letters = self.letters.values().cloned().collect();
         (self.rows.values().map(row).collect(), letters, self.ledger())
     }
 
-    fn put_row(&mut self, key_count: usize, row: StoredRow) -> Result<(), String> {
-        let lineage = row.len() - 3..row.len() - 1;
-        let key = format!("{:?} {:?}", &row[..=key_count], &row[lineage]);
-        let revision = |row: &StoredRow| match row.last() {
-            Some(Value::Whole(revision)) => *revision,
-            other => unreachable!("the last column is the revision: {other:?}"),
+    fn put_row(
+        &mut self,
+        columns: &[Column],
+        key_count: usize,
+        row: StoredRow,
+    ) -> Result<(), String> {
+        let key = format!("{:?}", &row[..=key_count]);
+        let place = place(columns, "revision");
+        let revision = |row: &StoredRow| match row[place] {
+            Value::Whole(revision) => revision,
+            ref other => unreachable!("the revision is a whole number: {other:?}"),
         };
         if let Some(known) = self.rows.get(&key) {
             if revision(known) == revision(&row) && *known != row {
@@ -59,6 +71,37 @@ impl Stored {
         self.rows.insert(key, row);
         Ok(())
     }
+}
+
+impl Stored {
+    /// Returns what is stored of rows that late messages correct.
+    fn states(&self, columns: &[Column], keys: &[RowKey]) -> Vec<Option<StoredState>> {
+        let [revision, late, state] =
+            ["revision", "late_count", "partial_state"].map(|name| place(columns, name));
+        let find = |key: &RowKey| {
+            let time = Cell::UInt(key.end_ms as u64 / 1000);
+            let parts = key.key.iter().map(|part| Cell::Text(part));
+            let cells = std::iter::once(time).chain(parts);
+            let cells: Vec<Value> =
+                columns.iter().zip(cells).map(|(column, cell)| Value::of(column, &cell)).collect();
+            let row = self.rows.get(&format!("{cells:?}"))?;
+            match (&row[revision], &row[late], &row[state]) {
+                (Value::Whole(revision), Value::Whole(late), Value::Text(state)) => {
+                    Some(StoredState {
+                        revision: *revision as u64,
+                        late_count: *late as u32,
+                        partial_state: state.clone(),
+                    })
+                }
+                other => unreachable!("a row without a state: {other:?}"),
+            }
+        };
+        keys.iter().map(find).collect()
+    }
+}
+
+fn place(columns: &[Column], name: &str) -> usize {
+    columns.iter().position(|column| column.name == name).expect("a column of every row")
 }
 
 const COMMIT_INTERVAL_MS: u64 = 1;
@@ -216,6 +259,10 @@ impl<'a> Owner<'a> {
                     }
                     self.lane.committed(Ok(()), actions);
                 }
+                Action::Look { keys } => {
+                    let found = stored.states(self.columns, &keys);
+                    self.lane.looked(Ok(found), actions);
+                }
                 Action::Acknowledge(through) => {
                     if self.is_dead() {
                         return Ok(false);
@@ -238,7 +285,7 @@ impl<'a> Owner<'a> {
             while reader.next_row(&mut cells) {
                 let values = self.columns.iter().zip(&cells);
                 let row = values.map(|(column, cell)| Value::of(column, cell)).collect();
-                stored.put_row(self.key_count, row)?;
+                stored.put_row(self.columns, self.key_count, row)?;
             }
         }
         if !commit.letters.is_empty() {

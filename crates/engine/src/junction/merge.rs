@@ -7,8 +7,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tidemill_kernel::{
-    effect::ClosedWindow, partial::merge_window, rollup::revision, row::RowBlock, window::Lineage,
-    window::Window,
+    effect::ClosedWindow,
+    partial::merge_window,
+    rollup::revision,
+    row::RowBlock,
+    window::{Finality, Lineage, Window},
 };
 
 use super::{Action, Junction, Strand};
@@ -60,6 +63,7 @@ impl Junction {
                 device_count: whole.device_count(),
                 message_count: whole.message_count(),
                 first_piece,
+                piece_count: merged.rows.len() - first_piece,
             });
         }
         Ok(Some(merged))
@@ -153,6 +157,7 @@ impl Junction {
             pipeline: &rollup.pipeline,
             source_partition: ALL_PARTITIONS,
             revision: revision(rollup.generation, ordinal_sum),
+            finality: Finality::Final,
         };
         self.saturated_count += window.emit(&rollup.plan, lineage, rollup.piece_rows_max, rows);
     }

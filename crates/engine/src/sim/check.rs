@@ -10,7 +10,7 @@ use tidemill_kernel::{
 
 use super::{
     broker::Broker,
-    reference::{Reference, Verdict},
+    reference::{Reference, Value, Verdict},
     store::{SimStore, StoredRow},
 };
 use crate::{port::DeadLetter, record::CommitRecord};
@@ -25,8 +25,18 @@ pub(super) fn row(reference: &Reference, generation: u32, row: &StoredRow) -> Re
         return Err(format!("T1: row {:?} has ordinal {ordinal}, beyond the log", row.key));
     }
     let expected = reference.row(&row.key, ordinal, row.revision);
-    if expected.as_ref() != Some(&row.cells) {
-        let (key, cells) = (&row.key, &row.cells);
+    let (key, cells) = (&row.key, &row.cells);
+    let width = expected.as_ref().map_or(0, Vec::len);
+    if let Some([Value::UInt(late), Value::Text(finality), Value::Text(_)]) = cells.get(width..) {
+        let (late_count, names) = reference.finality(key, ordinal);
+        if *late != late_count || !names.contains(&finality.as_str()) {
+            return Err(format!(
+                "T1: row {key:?} at ordinal {ordinal} is {finality} with {late} late, should be \
+                 {names:?} with {late_count}"
+            ));
+        }
+    }
+    if expected.as_deref() != cells.get(..width) || width == 0 {
         return Err(format!(
             "T1: row {key:?} at ordinal {ordinal} is\n    {cells:?}, should be\n    {expected:?}"
         ));

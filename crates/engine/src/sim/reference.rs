@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_kernel::{
+    amend::LatePolicy,
     event::{Position, Reason},
     rollup::RollupConfig,
 };
@@ -38,6 +39,7 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     pub(super) closed_until_ms: i64,
     pub(super) highest_ms: i64,
+    /// Late messages that are letters.
     pub(super) late_count: u64,
     pub(super) rejected_count: u64,
 }
@@ -48,12 +50,16 @@ pub(super) struct Reference {
     hold_back_ms: i64,
     skew_ms: i64,
     devices_max: usize,
+    /// Whether late messages count for their rows.
+    amends: bool,
     pipeline: String,
     partition: String,
     pub(super) messages: Vec<Judged>,
     /// The ordinals that count for a row, ascending.
     pub(super) rows: BTreeMap<RowKey, Vec<u64>>,
     devices: BTreeMap<i64, BTreeSet<usize>>,
+    /// The ordinals of late messages that count for their rows.
+    late: BTreeSet<u64>,
 }
 
 impl Reference {
@@ -62,11 +68,13 @@ impl Reference {
             hold_back_ms: config.max_out_of_orderness.as_ms() + config.allowed_lateness.as_ms(),
             skew_ms: config.max_future_skew.as_ms(),
             devices_max: config.devices_max,
+            amends: config.late == LatePolicy::Amend,
             pipeline: config.pipeline.clone(),
             partition: config.source_partition.clone(),
             messages: Vec::new(),
             rows: BTreeMap::new(),
             devices: BTreeMap::new(),
+            late: BTreeSet::new(),
         }
     }
 
@@ -90,6 +98,15 @@ impl Reference {
                 let key = (window_end_ms, DEVICES[event.device].to_owned());
                 self.rows.entry(key).or_default().push(self.messages.len() as u64 + 1);
                 self.devices.entry(window_end_ms).or_default().insert(event.device);
+                Verdict::Counts { window_end_ms, event }
+            }
+            Err(Reason::Late) if self.amends => {
+                let event = truth.content.expect("a late message is an event");
+                let window_end_ms = window_end(event.time_ms);
+                let key = (window_end_ms, DEVICES[event.device].to_owned());
+                let ordinal = self.messages.len() as u64 + 1;
+                self.rows.entry(key).or_default().push(ordinal);
+                self.late.insert(ordinal);
                 Verdict::Counts { window_end_ms, event }
             }
             Err(reason) => {
@@ -124,6 +141,25 @@ impl Reference {
         let events: Vec<&Event> = self.events(key, ordinal).collect();
         let partition = &self.partition;
         (!events.is_empty()).then(|| self.fold(key, &events, partition, revision))
+    }
+
+    /// Returns how many late messages a row holds, and what it may say of its finality. At the end
+    /// of the log, the end of the input may have closed its window.
+    pub(super) fn finality(&self, key: &RowKey, ordinal: u64) -> (u64, &'static [&'static str]) {
+        let ordinals = self.rows.get(key).into_iter().flatten();
+        let held = ordinals.take_while(|at| **at <= ordinal);
+        let late_count = held.filter(|at| self.late.contains(at)).count() as u64;
+        let is_closed = |ordinal: u64| {
+            let last = (ordinal as usize).checked_sub(1).map(|at| &self.messages[at]);
+            last.is_some_and(|last| key.0 <= last.closed_until_ms)
+        };
+        let names: &[&str] = match (is_closed(ordinal), is_closed(ordinal.saturating_sub(1))) {
+            (true, true) => &["amended"],
+            (true, false) => &["final"],
+            _ if ordinal == self.messages.len() as u64 => &["provisional", "final"],
+            _ => &["provisional"],
+        };
+        (late_count, names)
     }
 
     /// Returns the row of `key` that is merged from several logs, of each so many messages.

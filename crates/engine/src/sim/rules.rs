@@ -24,6 +24,12 @@ pub enum Rule {
     ResumeAtOpenWindow,
     /// A stored row gives way only to an equal or higher revision (rule 7).
     RevisionCompare,
+    /// What is stored of a row is read behind all earlier commits, where late messages correct rows
+    /// (rule 6).
+    LookBehindCommits,
+    /// A late message is merged only into a row that does not hold it, which the row's revision
+    /// says (rule 7).
+    MergeOnce,
     /// "No record" is the answer of a consistent read (rule 2).
     ConfirmedAbsence,
     /// A jump inside of a ledger restarts the lane (rule 5).

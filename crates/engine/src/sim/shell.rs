@@ -14,8 +14,8 @@ use super::{
 use crate::{
     error::LaneErrorKind,
     lane::{Action, Lane},
-    port::Commit,
-    record::CommitRecord,
+    port::{Commit, RowKey},
+    record::{CommitRecord, ORDINAL_MAX},
 };
 
 /// What the source tells a worker; the number is the session.
@@ -34,6 +34,8 @@ pub(super) struct Worker {
     pub(super) session: u64,
     pub(super) todo: Vec<Action>,
     pub(super) commits: VecDeque<Sending<Write>>,
+    /// Rows that the lane waits to know.
+    pub(super) look: Option<Vec<RowKey>>,
     /// Commits of lanes that are gone, still being written.
     pub(super) detached: Vec<Sending<Write>>,
     /// Whether the broker hears this process.
@@ -47,12 +49,13 @@ impl Worker {
     }
 
     fn is_sending(&self) -> bool {
-        !self.commits.is_empty() || !self.detached.is_empty()
+        !self.commits.is_empty() || !self.detached.is_empty() || self.look.is_some()
     }
 
     /// Drops what is not sent; what is being sent may be finished by the store's thread.
     pub(super) fn drop_unsent(&mut self, random: &mut Random) {
         self.todo.clear();
+        self.look = None;
         self.is_draining = false;
         let first = self.commits.pop_front().filter(|sending| sending.is_begun);
         self.commits.clear();
@@ -208,6 +211,7 @@ impl World {
                 }
             }
             Action::Commit { commit, .. } => self.enqueue(at, commit)?,
+            Action::Look { keys } => worker.look = Some(keys),
             Action::Acknowledge(through) => {
                 let mut through = self.broker.index_of(through);
                 if self.breaks(Rule::AckBeforeResume) {
@@ -290,9 +294,44 @@ impl World {
         Ok(())
     }
 
+    /// Tells the lane what is stored of the rows that it waits to know.
+    fn look(&mut self, at: usize) {
+        if self.is_store_down() || self.fault(80, "look failed") {
+            return;
+        }
+        let keys = self.workers[at].look.take().expect("the lane waits for rows");
+        let mut found = self.store.stored(&keys);
+        if self.breaks(Rule::MergeOnce) {
+            let known = found.iter_mut().flatten();
+            known.for_each(|stored| stored.revision &= !ORDINAL_MAX);
+        }
+        let known = found.iter().flatten().count();
+        self.note(|| format!("w{at} finds {known} of {} rows", keys.len()));
+        let worker = &mut self.workers[at];
+        if let Some(lane) = worker.lane.as_mut() {
+            lane.looked(Ok(found), &mut worker.todo);
+            let counts = lane.take_late_counts();
+            for _ in 0..counts.merged.min(1) {
+                self.count("late messages merged");
+            }
+            for _ in 0..u64::from(counts.merged > 0 && counts.rows == 0) {
+                self.count("late messages were merged already");
+            }
+        }
+    }
+
     /// Tries to write something of a commit, of the lane's or of one that is gone.
     fn send(&mut self, at: usize) -> Result<(), String> {
         let worker = &mut self.workers[at];
+        let is_first = worker.commits.is_empty() || self.broken == Some(Rule::LookBehindCommits);
+        if worker.look.is_some() && is_first && (self.is_quiet || self.random.chance(500)) {
+            self.look(at);
+            return Ok(());
+        }
+        let worker = &mut self.workers[at];
+        if worker.commits.is_empty() && worker.detached.is_empty() {
+            return Ok(());
+        }
         let own =
             !worker.commits.is_empty() && (worker.detached.is_empty() || self.random.chance(500));
         let mut sending = match own {

@@ -12,7 +12,7 @@ use tidemill_kernel::{
 
 use super::reference::{RowKey, Value};
 use crate::{
-    port::{Commit, DeadLetter},
+    port::{self, Commit, DeadLetter, StoredState},
     record::{CommitId, CommitRecord},
 };
 
@@ -102,6 +102,20 @@ impl SimStore {
     /// Returns the record that counts.
     pub(super) fn newest(&self) -> Option<&CommitRecord> {
         self.ring.values().max_by_key(|record| (record.revision(), record.id.number))
+    }
+
+    /// Returns what is stored of rows that carry their state.
+    pub(super) fn stored(&self, keys: &[port::RowKey]) -> Vec<Option<StoredState>> {
+        let state = |row: &StoredRow| match &row.cells[row.cells.len() - 3..] {
+            [Value::UInt(late_count), Value::Text(_), Value::Text(state)] => StoredState {
+                revision: row.revision,
+                late_count: *late_count as u32,
+                partial_state: state.clone(),
+            },
+            cells => unreachable!("a row without a state: {cells:?}"),
+        };
+        let row = |key: &port::RowKey| self.rows.get(&(key.end_ms, key.key.join("/")));
+        keys.iter().map(|key| row(key).map(state)).collect()
     }
 
     /// Returns the id that the fence compares.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidemill_decode::DecodeLimits;
 use tidemill_kernel::{
+    amend::LatePolicy,
     event::{Position, Reason},
     plan::Plan,
     rollup::RollupConfig,
@@ -80,6 +81,7 @@ impl Scenario {
             grid: WindowGrid::new(WINDOW_MS, 0).expect("ten seconds are a valid size"),
             max_out_of_orderness: seconds(random.pick(&[0, 3, 5])),
             allowed_lateness: seconds(random.pick(&[0, 0, 4, 8])),
+            late: LatePolicy::DeadLetter,
             max_future_skew: seconds(10),
             devices_max: random.pick(&[100, 100, 2]),
             piece_rows_max: random.pick(&[1, 2, 100]),
@@ -112,6 +114,15 @@ impl Scenario {
             roll_over_per_mille: random.pick(&[30, 150, 400]),
             device_count: random.pick(&[2, 3, 4]),
         }
+    }
+}
+
+impl Scenario {
+    /// Lets late messages correct their rows.
+    pub(super) fn amend(&mut self) {
+        let schema = schema().amendable().expect("no field has the name of such a column");
+        self.lane.rollup.plan = Arc::new(Plan::new(Arc::new(schema)));
+        self.lane.rollup.late = LatePolicy::Amend;
     }
 }
 

@@ -20,6 +20,9 @@ const INBOX_MAX: usize = 6;
 /// Messages that make the beginning of a log.
 const EARLY_MESSAGES: usize = 20;
 
+/// Draws whether late messages correct rows.
+const AMEND_SEED: u64 = 0x6d65_6e64;
+
 /// What happened, as text and as one number.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -89,6 +92,11 @@ impl World {
                 | Rule::RollOverCheck,
             ) => scenario.is_transactional = false,
             _ => {}
+        }
+        let amends = matches!(broken, Some(Rule::LookBehindCommits | Rule::MergeOnce));
+        // Its own stream: what else a seed means does not hang on it.
+        if amends || Random::new(seed ^ AMEND_SEED).chance(400) {
+            scenario.amend();
         }
         // A store that is down at the start lets several lanes believe they are the first.
         let is_down = scenario.is_noisy && random.chance(250);

@@ -7,10 +7,11 @@ use tidemill_decode::DecodeLimits;
 use tidemill_engine::{
     error::LaneErrorKind,
     lane::{Action, Lane, LaneConfig},
-    port::{Commit, Continuity, Entry, RawMessage},
+    port::{Commit, Continuity, Entry, RawMessage, RowKey},
     record::CommitRecord,
 };
 use tidemill_kernel::{
+    amend::LatePolicy,
     event::Position,
     plan::Plan,
     rollup::RollupConfig,
@@ -34,6 +35,7 @@ pub(crate) fn config(generation: u32) -> LaneConfig {
             max_out_of_orderness: DurationMs::from_ms(0),
             allowed_lateness: DurationMs::from_ms(0),
             max_future_skew: DurationMs::from_ms(0),
+            late: LatePolicy::DeadLetter,
             devices_max: 100,
             piece_rows_max: 100,
             generation,
@@ -86,6 +88,7 @@ pub(crate) struct Done {
     pub(crate) commits: Vec<Commit>,
     pub(crate) went_back: bool,
     pub(crate) failure: Option<LaneErrorKind>,
+    pub(crate) looks: Vec<Vec<RowKey>>,
 }
 
 impl Done {
@@ -110,6 +113,7 @@ pub(crate) fn run(generation: u32, record: Option<&CommitRecord>, entries: &[Ent
             Action::Commit { commit, .. } => done.commits.push(*commit),
             Action::Read { seek, .. } => done.went_back |= seek,
             Action::Failed(error) => done.failure = Some(error.kind),
+            Action::Look { keys } => done.looks.push(keys),
             Action::Acknowledge(_) => {}
         }
     }

@@ -127,6 +127,7 @@ impl Owner {
                 Action::Failed(error) => self.failure = Some(error.kind),
                 Action::Read { seek, .. } => assert!(!seek, "nothing is missing"),
                 Action::Acknowledge(_) => {}
+                Action::Look { .. } => panic!("nothing is amended"),
             }
         }
     }

@@ -119,6 +119,9 @@ impl Rollup {
 
     fn go_by(&mut self, timing: Timing) {
         self.config.set_timing(timing);
+        if let Some(amending) = &mut self.amending {
+            amending.go_by(timing.allowed_lateness);
+        }
         let edge_ms = self.changes.first().map_or(i64::MAX, |change| change.edge_ms);
         self.watermark.go_by(timing.max_out_of_orderness, timing.allowed_lateness, edge_ms);
     }

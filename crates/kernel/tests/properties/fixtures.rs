@@ -12,7 +12,7 @@ use tidemill_kernel::{
     plan::Plan,
     schema::{Aggregate, Field, Role, Schema, ValueType},
     time::{Timestamp, WindowGrid},
-    window::{Lineage, Window},
+    window::{Finality, Lineage, Window},
 };
 
 use crate::{
@@ -110,7 +110,12 @@ fn read(state: &[u8]) -> (String, Vec<u8>) {
     let mut merger = Merger::new(grid, plan.clone(), FixedState::with_seed(7));
     merger.merge(&mut window, state).expect("it is readable");
     let again = partial::encode(&window, &plan).remove(0);
-    let lineage = Lineage { pipeline: PIPELINE, source_partition: PARTITION, revision: 5 };
+    let lineage = Lineage {
+        pipeline: PIPELINE,
+        source_partition: PARTITION,
+        revision: 5,
+        finality: Finality::Final,
+    };
     let mut pieces = Vec::new();
     window.emit(&plan, lineage, 100, &mut pieces);
     (format!("{:?}", rows(&schema, &pieces[0])[0]), again)

@@ -6,7 +6,7 @@ use tidemill_kernel::{
     effect::Effects,
     held::Closing,
     rollup::{Progress, Rollup, revision},
-    window::Lineage,
+    window::{Finality, Lineage},
 };
 
 use crate::{
@@ -77,6 +77,7 @@ impl<'a> Lane<'a> {
                 pipeline: PIPELINE,
                 source_partition: PARTITION,
                 revision: revision(self.scenario.rules.generation, *ordinal),
+                finality: Finality::Final,
             };
             let mut pieces = Vec::new();
             window.emit(&config.plan, lineage, 2, &mut pieces);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_kernel::{
+    amend::LatePolicy,
     effect::Effects,
     event::Reason,
     plan::Plan,
@@ -68,6 +69,7 @@ pub(crate) fn config(scenario: &Scenario) -> RollupConfig {
         max_out_of_orderness: DurationMs::from_ms(rules.max_out_of_orderness_ms),
         allowed_lateness: DurationMs::from_ms(rules.allowed_lateness_ms),
         max_future_skew: DurationMs::from_ms(rules.max_future_skew_ms),
+        late: LatePolicy::DeadLetter,
         devices_max: rules.devices_max,
         piece_rows_max: 2,
         generation: rules.generation,

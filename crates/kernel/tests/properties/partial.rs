@@ -10,7 +10,7 @@ use tidemill_kernel::{
     plan::Plan,
     schema::{Field, Role, Schema, ValueType},
     time::{Timestamp, WindowGrid},
-    window::{Lineage, Window},
+    window::{Finality, Lineage, Window},
 };
 
 use crate::{
@@ -38,7 +38,12 @@ fn merger(scenario: &Scenario, plan: &Arc<Plan>) -> Merger {
 }
 
 fn emitted(window: &mut Window, scenario: &Scenario, plan: &Plan) -> (Vec<Row>, u64) {
-    let lineage = Lineage { pipeline: PIPELINE, source_partition: PARTITION, revision: 5 };
+    let lineage = Lineage {
+        pipeline: PIPELINE,
+        source_partition: PARTITION,
+        revision: 5,
+        finality: Finality::Final,
+    };
     let mut pieces = Vec::new();
     let saturated_count = window.emit(plan, lineage, 100, &mut pieces);
     (pieces.iter().flat_map(|piece| rows(&scenario.schema, piece)).collect(), saturated_count)
@@ -270,7 +275,12 @@ fn counts_beyond_32_bits_are_refused() {
         assert!(one.fold(&plan, &FixedState::with_seed(0), 1, &block.message(0)));
     }
     assert!(!one.fold(&plan, &FixedState::with_seed(0), 1, &block.message(0)), "full");
-    let lineage = Lineage { pipeline: PIPELINE, source_partition: PARTITION, revision: 1 };
+    let lineage = Lineage {
+        pipeline: PIPELINE,
+        source_partition: PARTITION,
+        revision: 1,
+        finality: Finality::Final,
+    };
     let mut pieces = Vec::new();
     one.emit(&plan, lineage, 10, &mut pieces);
     let count = Owned::UInt(one.message_count());

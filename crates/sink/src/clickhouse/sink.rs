@@ -1,7 +1,7 @@
 //! Writing: rows, then dead letters, then the record, each answered before the next is sent.
 
 use tidemill_engine::{
-    port::{Commit, Store, StoreError},
+    port::{Commit, RowKey, Store, StoreError, StoredState},
     record::{CommitRecord, LaneId},
 };
 use tidemill_kernel::row::{Column, RowBlock};
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::SinkError,
     layout::{Layout, letter_columns, record_columns, record_from_values, record_values},
-    select::{newest_per_lane, quote_clickhouse, text_clickhouse},
+    select::{self, newest_per_lane, quote_clickhouse, stored, text_clickhouse},
     value::Value,
 };
 
@@ -108,6 +108,19 @@ impl Store for ClickHouseStore {
         let table = self.names.full(&self.names.records);
         self.server.insert(&table, &self.record_columns, body.into())?;
         Ok(())
+    }
+
+    /// As the record, what is stored has to be what all replicas know.
+    fn stored(
+        &mut self,
+        lane: &LaneId,
+        keys: &[RowKey],
+    ) -> Result<Vec<Option<StoredState>>, StoreError> {
+        let table = format!("{} FINAL", self.names.full(&self.names.rows));
+        let (layout, server) = (&self.layout, &mut self.server);
+        stored(select::Dialect::ClickHouse, layout, &table, lane, keys, |sql, columns| {
+            Ok(server.select(sql, columns)?)
+        })
     }
 
     fn write_rows(&mut self, rows: &[RowBlock]) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 use tidemill_engine::{
-    port::{Commit, Store, StoreError},
+    port::{Commit, RowKey, Store, StoreError, StoredState},
     record::{CommitId, CommitRecord, LaneId},
 };
 use tidemill_kernel::row::{Cell, Column, RowBlock};
@@ -23,7 +23,7 @@ use crate::{
         LETTER_KEY, Layout, letter_columns, letter_values, record_columns, record_from_values,
         record_values,
     },
-    select::quote_sqlite,
+    select::{Dialect, quote_sqlite, stored},
     value::Value,
 };
 
@@ -35,6 +35,8 @@ const REVISION_MAX: u64 = i64::MAX as u64;
 pub struct EmbeddedStore {
     pub(super) connection: Connection,
     layout: Layout,
+    /// The rows' table, quoted.
+    rows_table: String,
     revision_index: usize,
     sql: Statements,
 }
@@ -66,7 +68,8 @@ impl EmbeddedStore {
         connection.set_prepared_statement_cache_capacity(16);
         let revision_index = layout.index_of("revision");
         let sql = Statements::new(&tables, &layout);
-        Ok(EmbeddedStore { connection, layout, revision_index, sql })
+        let rows_table = quote_sqlite(&tables.rows);
+        Ok(EmbeddedStore { connection, layout, rows_table, revision_index, sql })
     }
 }
 
@@ -136,6 +139,22 @@ impl Store for EmbeddedStore {
             )));
         }
         transaction.commit().map_err(|error| store_error("end a commit", &error))
+    }
+
+    fn stored(
+        &mut self,
+        lane: &LaneId,
+        keys: &[RowKey],
+    ) -> Result<Vec<Option<StoredState>>, StoreError> {
+        let (layout, table) = (&self.layout, &self.rows_table);
+        stored(Dialect::Sqlite, layout, table, lane, keys, |sql, columns| {
+            let read = || -> rusqlite::Result<Vec<Vec<Value>>> {
+                let mut statement = self.connection.prepare(sql)?;
+                let rows = statement.query_map([], |row| read_values(row, columns))?;
+                rows.collect()
+            };
+            read().map_err(|error| store_error("read rows to amend", &error))
+        })
     }
 
     fn write_rows(&mut self, rows: &[RowBlock]) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value as Json};
 use tidemill_engine::{
-    port::{Commit, DeadLetter, Store, StoreError},
+    port::{Commit, DeadLetter, RowKey, Store, StoreError, StoredState},
     record::{CommitRecord, LaneId},
 };
 use tidemill_kernel::row::{Cell, Column, ColumnKind, RowBlock};
@@ -74,6 +74,15 @@ impl<R: Write + Send, L: Write + Send> Store for StdoutStore<R, L> {
         };
         self.print_rows(commit).map_err(|error| refused("rows", &error))?;
         self.print_letters(commit).map_err(|error| refused("dead letters", &error))
+    }
+
+    fn stored(
+        &mut self,
+        _lane: &LaneId,
+        _keys: &[RowKey],
+    ) -> Result<Vec<Option<StoredState>>, StoreError> {
+        let text = "stdout store: a printed row cannot be amended; use another sink";
+        Err(StoreError::Refused(text.to_owned()))
     }
 
     fn write_rows(&mut self, _rows: &[RowBlock]) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use crate::{
     memory::{Hold, Turn},
     metrics::Queued,
     record::{ALL_PARTITIONS, CommitRecord, LaneId},
+    settings::Settings,
     window_log::utc,
     worker::{ToWorker, WorkerContext},
     writer::{Reply, Request, ToStore},
@@ -197,13 +198,7 @@ impl JunctionWorker {
                 self.work();
             }
             ToWorker::Store { .. } => {}
-            ToWorker::Reload(reload) => {
-                self.context.adopt(&reload.settings);
-                let now_ms = self.now_ms();
-                if let Some(junction) = &mut self.junction {
-                    junction.reload(&reload.settings.lane, now_ms);
-                }
-            }
+            ToWorker::Reload(reload) => self.reload(&reload.settings),
             ToWorker::Finish => self.stopping = true,
             ToWorker::Drain => {
                 self.stopping = true;
@@ -211,6 +206,14 @@ impl JunctionWorker {
                 self.with_junction(|junction, now_ms, actions| junction.drain(now_ms, actions));
                 self.has_failed |= self.junction.is_none();
             }
+        }
+    }
+
+    fn reload(&mut self, settings: &Settings) {
+        self.context.adopt(settings);
+        let now_ms = self.now_ms();
+        if let Some(junction) = &mut self.junction {
+            junction.reload(&settings.lane, now_ms);
         }
     }
 

@@ -251,6 +251,7 @@ impl Worker {
             absence: Absence::Unconfirmed,
         };
         self.places.insert(partition.clone(), place);
+        self.context.metrics.update_lane(partition, |status| status.failure = None);
         self.request(partition, request);
     }
 

@@ -1,16 +1,15 @@
-//! `late = "amend"` on the real broker and in every store: late messages, and the backlog of a month
-//! ago, are in the rows of their minutes, exactly once, whatever dies.
+//! `late = "amend"` on the real broker and in every store: late messages, and the backlog of a
+//! month ago, are in the rows of their minutes, exactly once, whatever dies.
 
 mod e2e;
 
-use std::{sync::OnceLock, thread, time::Duration};
+use std::sync::OnceLock;
 
 use e2e::{
     Random, alone,
     job::{Job, Store},
     services::Version,
     topic::{Content, Topic},
-    until,
 };
 
 /// The topic that all jobs of this program read: one message in a hundred is two minutes late.
@@ -42,21 +41,7 @@ fn late_messages_are_in_their_rows_once_though_the_job_is_killed() {
         job("old", server(Version::Old)),
         job("modern", server(Version::Modern)),
     ] {
-        let mut places = Vec::new();
-        for _ in 0..3 {
-            let before = job.processed();
-            let mut run = job.start();
-            until("a commit, or the end", || {
-                run.must_run();
-                let processed = job.processed();
-                (processed > before || processed == topic().messages).then_some(())
-            });
-            thread::sleep(Duration::from_millis(random.below(300)));
-            run.kill();
-            places.push(job.processed());
-        }
-        eprintln!("committed at the kills: {places:?} of {}", topic().messages);
-        assert!(places[0] < topic().messages, "the first kill came too late");
+        job.kill_under_way(3, &mut random);
         let mut run = job.start();
         job.until_done(&mut [&mut run]);
         run.terminate();

@@ -3,7 +3,7 @@
 
 mod e2e;
 
-use std::{fs, path::Path, path::PathBuf, sync::OnceLock, thread, time::Duration};
+use std::{fs, path::Path, path::PathBuf, sync::OnceLock};
 
 use e2e::{
     Random, alone,
@@ -43,21 +43,7 @@ fn device_on_all_partitions_has_one_row_though_killed_and_unloaded() {
         // Little is on its way at a time, so that kills find a job that is not yet done.
         job.limits_lines = "commits_in_flight_max = 1\n".to_owned();
         job.queue_bytes_max = "1MiB";
-        let mut places = Vec::new();
-        for _ in 0..4 {
-            let before = job.processed();
-            let mut run = job.start();
-            until("a commit, or the end", || {
-                run.must_run();
-                let processed = job.processed();
-                (processed > before || processed == topic().messages).then_some(())
-            });
-            thread::sleep(Duration::from_millis(random.below(200)));
-            run.kill();
-            places.push(job.processed());
-        }
-        eprintln!("committed at the kills: {places:?} of {}", topic().messages);
-        assert!(places[0] < topic().messages, "the first kill came too late");
+        job.kill_under_way(4, &mut random);
         let mut run = job.start();
         admin_put(&format!("{path}/unload"), "");
         job.until_done(&mut [&mut run]);

@@ -305,8 +305,8 @@ impl Window {
         saturated_count
     }
 
-    /// Encodes all rows into one piece, in the order in which their keys came. Returns how many sums
-    /// saturated.
+    /// Encodes all rows into one piece, in the order in which their keys came. Returns how many
+    /// sums saturated.
     pub(crate) fn emit_into(&self, plan: &Plan, lineage: Lineage<'_>, out: &mut RowBlock) -> u64 {
         let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
         let slots = 0..self.device_count;

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use tidemill_kernel::{
+    amend::LatePolicy,
     plan::Plan,
     row::ColumnKind,
     schema::{Aggregate, Field, Role},
@@ -245,12 +246,18 @@ fn fates(config: &Config) -> Vec<String> {
     };
     let nullable = "NULL where no message of the window carried a value, never 0";
     vec![
-        format!(
-            "late (its window has closed): late = {:?}; dead letters go to {letters}, with \
-             reason, position and the payload's first {} bytes.",
-            window.late.name(),
-            limits.dead_letter_bytes_max
-        ),
+        match window.late {
+            LatePolicy::DeadLetter => format!(
+                "late (its window has closed): late = {:?}; dead letters go to {letters}, with \
+                 reason, position and the payload's first {} bytes.",
+                window.late.name(),
+                limits.dead_letter_bytes_max
+            ),
+            LatePolicy::Amend => "late (its window has closed): late = \"amend\"; the stored row \
+                 is read, the message merged into it, and the row written again. Columns finality \
+                 and late_count tell."
+                .to_owned(),
+        },
         format!(
             "future (more than {} ahead of its publish time): a dead letter that moves no clock.",
             span(window.max_future_skew.as_ms())

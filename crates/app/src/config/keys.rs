@@ -300,7 +300,12 @@ const WINDOW: &[Key] = &[
         Is("0s"),
         "how much longer windows stay open",
     )),
-    key("late", Choice(&["dead_letter", "amend"]), Is("dead_letter"), "where late events go"),
+    key(
+        "late",
+        Choice(&["dead_letter", "amend"]),
+        Is("dead_letter"),
+        "where late events go; with amend into their rows, which are written again",
+    ),
     next_edge(key(
         "max_future_skew",
         Duration(0, 3_660 * DAY),

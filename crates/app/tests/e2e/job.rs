@@ -6,11 +6,13 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{TIDEMILL, services, topic, topic::Topic, until};
+use super::{Random, TIDEMILL, services, topic, topic::Topic, until};
 
 /// Where a job stores.
 #[derive(Clone, Debug)]
@@ -244,6 +246,25 @@ queue_bytes_max = "{queue}"
         eprintln!("{}: {processed} of {} messages are committed", self.name, self.topic.messages);
         assert!(processed < self.topic.messages, "the job is ahead of the test");
         processed
+    }
+
+    /// Starts a process so many times and kills it, each soon after a commit of its own.
+    pub(crate) fn kill_under_way(&self, times: usize, random: &mut Random) {
+        let mut places = Vec::new();
+        for _ in 0..times {
+            let before = self.processed();
+            let mut run = self.start();
+            until("a commit, or the end", || {
+                run.must_run();
+                let processed = self.processed();
+                (processed > before || processed == self.topic.messages).then_some(())
+            });
+            thread::sleep(Duration::from_millis(random.below(250)));
+            run.kill();
+            places.push(self.processed());
+        }
+        eprintln!("committed at the kills: {places:?} of {}", self.topic.messages);
+        assert!(places[0] < self.topic.messages, "the first kill came too late");
     }
 
     /// Waits until the records cover all messages of the topic.

@@ -11,7 +11,8 @@ impl Lane {
         (windows + self.unsent_bytes()) as u64
     }
 
-    /// Commits the letters and late messages that it holds before that is due; returns whether there were any.
+    /// Commits the letters and late messages that it holds before that is due; returns whether
+    /// there were any.
     pub(crate) fn commit_letters(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {
         let has_any = !self.letters.is_empty() || !self.late.is_empty();
         let holds = self.phase == Phase::Running && has_any;

@@ -7,7 +7,7 @@ use tidemill_decode::DecodeLimits;
 use tidemill_engine::{
     error::LaneErrorKind,
     lane::{Action, Lane, LaneConfig},
-    port::{Commit, Continuity, Entry, RawMessage, RowKey},
+    port::{Commit, Continuity, Entry, RawMessage},
     record::CommitRecord,
 };
 use tidemill_kernel::{
@@ -88,7 +88,6 @@ pub(crate) struct Done {
     pub(crate) commits: Vec<Commit>,
     pub(crate) went_back: bool,
     pub(crate) failure: Option<LaneErrorKind>,
-    pub(crate) looks: Vec<Vec<RowKey>>,
 }
 
 impl Done {
@@ -113,7 +112,7 @@ pub(crate) fn run(generation: u32, record: Option<&CommitRecord>, entries: &[Ent
             Action::Commit { commit, .. } => done.commits.push(*commit),
             Action::Read { seek, .. } => done.went_back |= seek,
             Action::Failed(error) => done.failure = Some(error.kind),
-            Action::Look { keys } => done.looks.push(keys),
+            Action::Look { .. } => unreachable!("late messages are letters here"),
             Action::Acknowledge(_) => {}
         }
     }

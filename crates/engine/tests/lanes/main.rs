@@ -2,6 +2,7 @@
 
 mod harness;
 mod junction;
+mod late;
 mod limits;
 mod reload;
 mod reset;

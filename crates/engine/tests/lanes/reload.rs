@@ -20,7 +20,7 @@ use tidemill_kernel::{
 use crate::harness::{MINUTE_MS, START_MS, config, entry, payloads};
 
 /// Seconds of out-of-orderness, lateness and skew.
-fn timing([orderness, lateness, skew]: [i64; 3]) -> Timing {
+pub(crate) fn timing([orderness, lateness, skew]: [i64; 3]) -> Timing {
     let length = |seconds: i64| DurationMs::from_ms(seconds * 1_000);
     Timing {
         max_out_of_orderness: length(orderness),
@@ -29,7 +29,7 @@ fn timing([orderness, lateness, skew]: [i64; 3]) -> Timing {
     }
 }
 
-fn config_of(timing: Timing) -> LaneConfig {
+pub(crate) fn config_of(timing: Timing) -> LaneConfig {
     let lines: Vec<String> = TIMING_KEYS.iter().map(|key| format!("{key}=0")).collect();
     let mut config = config(0);
     config.fingerprint = with_timing(&format!("a=1\n{}", lines.join("\n")), timing).into();

@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim soak soak-pulsar bench fuzz dist build
+.PHONY: demo test check sim sim-disk soak soak-pulsar bench bench-check fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -16,6 +16,9 @@ check: ## formatting, lints, style
 sim: ## the simulator alone: make sim SEEDS=10000
 	TIDEMILL_SEEDS=$(or $(SEEDS),10000) cargo test --package tidemill-engine --test simulation -- --nocapture
 
+sim-disk: ## the embedded store on a disk that fails: make sim-disk SEEDS=3000
+	TIDEMILL_DISK_SEEDS=$(or $(SEEDS),3000) cargo test --package tidemill-sink --test failing_disk -- --nocapture
+
 soak: ## three replicas that are killed, paused and restarted: make soak SECONDS=600 RATE=30000 WINDOW=60
 	TIDEMILL_SOAK_SECONDS=$(or $(SECONDS),600) TIDEMILL_SOAK_RATE=$(or $(RATE),30000) \
 	TIDEMILL_SOAK_WINDOW_SECONDS=$(or $(WINDOW),60) \
@@ -26,6 +29,9 @@ soak-pulsar: ## two consumers while broker and consumers are killed: make soak-p
 
 bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
 	bench/run.sh
+
+bench-check: ## instructions per message against the stored ones; fails above +3 %
+	python3 -B bench/check.py
 
 fuzz: ## coverage-guided: make fuzz TARGET=json|config|pulsar_entry|partial|archive SECONDS=60
 	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)

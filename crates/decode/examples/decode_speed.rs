@@ -2,7 +2,8 @@
 //! of all sweeps, and the sum of each slice's least wall time, which leaves out interruptions.
 //!
 //! `cargo run -p tidemill-decode --example decode_speed`; half a minute; an argument
-//! says how many messages to make, instead of 100 000, a second one names the only set to measure.
+//! says how many messages to make, instead of 100 000, a second one names the only set to measure,
+//! a third one says how often to read them. `bench/check.py` counts the instructions of `sweep`.
 #![allow(clippy::print_stdout, reason = "its purpose")]
 
 #[path = "../tests/support/mod.rs"]
@@ -25,6 +26,22 @@ fn cpu_ns(start: Instant) -> u64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let first = text.split(' ').next().and_then(|field| field.parse().ok());
     first.unwrap_or_else(|| start.elapsed().as_nanos() as u64)
+}
+
+/// Decodes blocks; a function of its own, so that its instructions can be counted.
+#[inline(never)]
+fn sweep(
+    decoder: &mut JsonDecoder,
+    slices: &[(String, Vec<RawMessage>)],
+    block: &mut EventBlock,
+) -> usize {
+    let mut rejected = 0;
+    for (buffer, raw) in slices {
+        block.clear();
+        decoder.decode_all(buffer.as_bytes(), raw, block);
+        rejected += usize::from(block.message(block.len() - 1).reject().is_some());
+    }
+    rejected
 }
 
 fn measure(name: &str, messages: &[String]) {
@@ -56,15 +73,12 @@ fn measure(name: &str, messages: &[String]) {
     let mut least = vec![u64::MAX; slices.len().div_ceil(4)];
     let mut rejected = 0;
     let cpu_before = cpu_ns(start);
-    let sweeps = SWEEPS.max(READINGS / messages.len());
+    let asked = std::env::args().nth(3).and_then(|text| text.parse().ok());
+    let sweeps: usize = asked.unwrap_or(SWEEPS.max(READINGS / messages.len()));
     for _ in 0..sweeps {
         for (group, slices) in slices.chunks(4).enumerate() {
             let before = start.elapsed().as_nanos() as u64;
-            for (buffer, raw) in slices {
-                block.clear();
-                decoder.decode_all(buffer.as_bytes(), raw, &mut block);
-                rejected += usize::from(block.message(block.len() - 1).reject().is_some());
-            }
+            rejected += sweep(&mut decoder, slices, &mut block);
             least[group] = least[group].min(start.elapsed().as_nanos() as u64 - before);
         }
     }

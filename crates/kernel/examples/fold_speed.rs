@@ -1,8 +1,8 @@
 //! Measures the roll-up alone: CPU time per message and resident bytes per open device-minute.
 //!
-//! `cargo run --release -p tidemill-kernel --example fold_speed -- [DEVICES [MESSAGES]]`; under
-//! callgrind `bench/check.py` counts the instructions of `fold`. Blocks are filled outside of the measured
-//! stretches; decoding, emitting and storing are not in the figures.
+//! `cargo run --release -p tidemill-kernel --example fold_speed -- [DEVICES [MESSAGES]]`; with
+//! callgrind, `bench/check.py` counts the instructions of `fold`. Blocks are filled outside of the
+//! measured stretches; decoding, emitting and storing are not in the figures.
 
 #![expect(clippy::print_stdout, reason = "it prints figures")]
 

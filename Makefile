@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim soak soak-pulsar bench bench-check fuzz dist build
+.PHONY: demo test check sim sim-disk soak soak-pulsar bench bench-check fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -15,6 +15,9 @@ check: ## formatting, lints, style
 
 sim: ## the simulator alone: make sim SEEDS=10000
 	TIDEMILL_SEEDS=$(or $(SEEDS),10000) cargo test --package tidemill-engine --test simulation -- --nocapture
+
+sim-disk: ## the embedded store on a disk that fails: make sim-disk SEEDS=3000
+	TIDEMILL_DISK_SEEDS=$(or $(SEEDS),3000) cargo test --package tidemill-sink --test failing_disk -- --nocapture
 
 soak: ## three replicas that are killed, paused and restarted: make soak SECONDS=600 RATE=30000 WINDOW=60
 	TIDEMILL_SOAK_SECONDS=$(or $(SECONDS),600) TIDEMILL_SOAK_RATE=$(or $(RATE),30000) \

@@ -51,6 +51,10 @@ bad.toml:13: key \"window.sise\" is unknown; did you mean \"window.size\"?
 ```
 
 `tidemill check FILE` shows everything that is wrong at once.
+
+The last column says when another value holds after a reload (SIGHUP or `POST /api/reload`,
+[operations](operations.md)): *at once*; at the *next window edge*, for windows beyond the newest
+open one of each lane (with `routing = \"any\"`: after a restart); or after a *restart*.
 ";
 
 const METRICS_HEAD: &str = "\
@@ -134,12 +138,12 @@ fn configuration_page() -> String {
     for table in TABLES.iter().filter(|table| !table.keys.is_empty()) {
         let brackets = if table.path == "schema.field" { ("[[", "]]") } else { ("[", "]") };
         let (open, close) = brackets;
-        let heading = "| key | value | default | meaning |\n|---|---|---|---|";
+        let heading = "| key | value | default | meaning | change |\n|---|---|---|---|---|";
         write!(page, "\n## `{open}{}{close}`\n\n{heading}\n", table.path).expect("a string");
         for key in table.keys {
             let (value, default) = (value(key), default(key));
-            let meaning = key.meaning;
-            writeln!(page, "| `{}` | {value} | {default} | {meaning} |", key.name)
+            let (name, meaning, change) = (key.name, key.meaning, key.change.name());
+            writeln!(page, "| `{name}` | {value} | {default} | {meaning} | {change} |")
                 .expect("a string");
         }
     }

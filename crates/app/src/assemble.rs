@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::{Receiver, channel},
     },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -14,6 +15,7 @@ use tidemill_engine::{
     pipeline::{self, Outcome},
     port::{Source, Store},
     record::{ALL_PARTITIONS, CommitRecord},
+    settings::Reload,
 };
 use tidemill_pulsar::{Auth, ClientConfig};
 use tidemill_sink::{
@@ -30,6 +32,7 @@ use crate::{
     },
     http,
     progress::Progress,
+    reload::Reloader,
     status::StatusLine,
 };
 
@@ -42,6 +45,15 @@ pub enum HttpFailure {
     Warn,
 }
 
+/// What tells a running pipeline to do otherwise.
+#[derive(Debug)]
+pub struct Reloads {
+    /// What HTTP asks to read the configuration again.
+    pub reloader: Arc<Reloader>,
+    /// What comes of it.
+    pub orders: Receiver<Reload>,
+}
+
 /// Runs a pipeline until its input ends or `shutdown` is set.
 ///
 /// # Errors
@@ -52,9 +64,14 @@ pub fn run(
     on_http: HttpFailure,
     metrics: &Arc<Metrics>,
     shutdown: &AtomicBool,
+    reloads: Option<Reloads>,
 ) -> Result<Outcome, String> {
+    let (reloader, orders) = match reloads {
+        Some(reloads) => (Some(reloads.reloader), reloads.orders),
+        None => (None, channel().1),
+    };
     if config.http.enabled {
-        match http::serve(config.http.listen, metrics.clone()) {
+        match http::serve(config.http.listen, metrics.clone(), reloader) {
             Ok(address) => info!(%address, "http endpoint"),
             Err(error) if on_http == HttpFailure::Warn => {
                 warn!(listen = %config.http.listen, %error, "no http endpoint");
@@ -81,7 +98,8 @@ pub fn run(
     );
     let _status = StatusLine::start(metrics.clone());
     let _progress = Progress::start(config, metrics);
-    Ok(pipeline::run(&config.engine(random()), source, stores, metrics, shutdown))
+    let engine = config.engine(random());
+    Ok(pipeline::run_reloadable(&engine, source, stores, metrics, shutdown, &orders))
 }
 
 /// Rows of single lanes and rows merged of all lanes must not stand beside each other.

@@ -1,4 +1,6 @@
-//! `/healthz`, `/readyz` and `/metrics` over HTTP.
+//! `/healthz`, `/readyz` and `/metrics` over HTTP, and `POST /api/reload`.
+//!
+//! It asks nobody who they are: whoever reaches the address may reload.
 //!
 //! Healthy: the process answers. Ready: it has partitions, every lane of theirs reads, and none has
 //! failed; or it stands by because other processes have all partitions.
@@ -13,17 +15,22 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
-    routing::get,
+    routing::{get, post},
 };
 use tidemill_engine::metrics::Metrics;
 
-use crate::exposition;
+use crate::{exposition, reload::Reloader};
 
-/// Serves in a thread of its own until the process ends; returns the address it listens on.
+/// Serves in a thread of its own until the process ends; returns the address it listens on. Without
+/// a reloader there is nothing to reload.
 ///
 /// # Errors
 /// If the address is taken or not ours.
-pub fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<SocketAddr> {
+pub fn serve(
+    listen: SocketAddr,
+    metrics: Arc<Metrics>,
+    reloader: Option<Arc<Reloader>>,
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -31,7 +38,7 @@ pub fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<Socke
     std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         let served = runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router(metrics)).await
+            axum::serve(listener, router(metrics, reloader)).await
         });
         if let Err(error) = served {
             tracing::warn!(%error, "http endpoint ended");
@@ -40,12 +47,32 @@ pub fn serve(listen: SocketAddr, metrics: Arc<Metrics>) -> std::io::Result<Socke
     Ok(address)
 }
 
-fn router(metrics: Arc<Metrics>) -> Router {
-    Router::new()
+fn router(metrics: Arc<Metrics>, reloader: Option<Arc<Reloader>>) -> Router {
+    let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(page))
-        .with_state(metrics)
+        .with_state(metrics);
+    match reloader {
+        Some(reloader) => {
+            router.merge(Router::new().route("/api/reload", post(reload)).with_state(reloader))
+        }
+        None => router,
+    }
+}
+
+async fn reload(
+    State(reloader): State<Arc<Reloader>>,
+) -> (StatusCode, [(header::HeaderName, &'static str); 1], String) {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    // It waits for lanes, and metrics have to be answered meanwhile.
+    match tokio::task::spawn_blocking(move || reloader.reload("POST /api/reload")).await {
+        Ok(answer) if answer.error.is_some() => {
+            (StatusCode::UNPROCESSABLE_ENTITY, json, answer.to_json() + "\n")
+        }
+        Ok(answer) => (StatusCode::OK, json, answer.to_json() + "\n"),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, json, "{}\n".to_owned()),
+    }
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, String) {

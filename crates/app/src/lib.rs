@@ -14,6 +14,7 @@ pub mod ledger_check;
 pub mod logging;
 mod process;
 pub mod progress;
+pub mod reload;
 pub mod sample;
 pub mod signals;
 pub mod status;

@@ -1,6 +1,7 @@
 //! More than was asked for: lines without end, huge keys, garbage, a flood of devices, a full disk,
-//! a store that is down. Memory stays near `limits.memory_max`, what is refused is counted by its
-//! reason, and behind it all the ledger is proved.
+//! a store that is down, five times what the process can do. Memory stays near
+//! `limits.memory_max`, what is refused is counted by its reason, and behind it all the ledger is
+//! proved.
 //!
 //! Memory is what the kernel saw at most (`VmHWM`). The full disk is a limit of file sizes.
 
@@ -421,6 +422,59 @@ fn store_that_is_down_while_messages_come_is_caught_up_with() {
     job.until_done(&mut [&mut run]);
     eprintln!("caught up {:.1} s behind the last message", up_at.elapsed().as_secs_f64());
     check_memory("a store that was down", run.pid());
+    run.terminate();
+    topic.expect(60_000, u64::MAX);
+    job.prove();
+}
+
+/// What the process gets of each fifth of a second while the load comes.
+const SLICE: Duration = Duration::from_millis(10);
+
+#[test]
+fn five_times_what_it_can_do_waits_at_the_broker_and_is_caught_up_with() {
+    let _alone = alone();
+    // 150 s of event time, sent as fast as the broker takes it.
+    let content = Content { messages: 450_000, rate: 3_000, ratios: [0.001; 3] };
+    let topic = Topic::empty("fivefold", PARTITIONS, &content);
+    let mut job = Job::new("fivefold", &topic, Store::Embedded);
+    job.limits_lines = "memory_max = \"64MiB\"\n".to_owned();
+    job.queue_bytes_max = "64MiB";
+    let mut run = job.start();
+    until("all partitions are read", || {
+        run.must_run();
+        (run.logged().matches("reading partition").count() >= PARTITIONS as usize).then_some(())
+    });
+    let start_ms = now_ms() - 200_000;
+    let (took, during) = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let began = Instant::now();
+            topic.generate_with(&content, start_ms, &[]);
+            began.elapsed()
+        });
+        // A machine too slow by far: the process runs in slices, and not beyond a twelfth. That is
+        // more than five times too much even if a slice is once long.
+        while !load.is_finished() {
+            if job.processed() * 12 < content.messages {
+                run.signal("CONT");
+                thread::sleep(SLICE);
+                run.signal("STOP");
+            }
+            thread::sleep(19 * SLICE);
+        }
+        (load.join().expect("sent"), job.processed())
+    });
+    let offered = content.messages as f64 / took.as_secs_f64();
+    let times = content.messages as f64 / during.max(1) as f64;
+    eprintln!("offered {offered:.0} messages/s, {times:.1} times what was committed meanwhile");
+    // The times are only shown: what a slice is worth depends on what else the machine does.
+    assert!(during * 2 < content.messages, "{during} of {} are committed", content.messages);
+    check_memory("five times too much, while it comes", run.pid());
+    run.signal("CONT");
+    let sent_at = Instant::now();
+    topic.close(&content, start_ms);
+    job.until_done(&mut [&mut run]);
+    eprintln!("caught up {:.1} s behind the last message", sent_at.elapsed().as_secs_f64());
+    check_memory("five times too much, caught up with", run.pid());
     run.terminate();
     topic.expect(60_000, u64::MAX);
     job.prove();

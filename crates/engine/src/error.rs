@@ -40,6 +40,16 @@ pub enum LaneErrorKind {
         /// How many messages would be counted under other rules than they were.
         open: u64,
     },
+    /// Another process was told by a reload to go over to other values.
+    #[error(
+        "the stored commit record goes over to other values of {keys:?} than this process has, at \
+         a window's edge: another process was told to by a reload; reload or restart this one \
+         with the same configuration"
+    )]
+    Reloaded {
+        /// The keys that differ.
+        keys: Vec<String>,
+    },
     /// The record was written by a newer program or under a higher generation.
     #[error(
         "the stored commit record has {what} {found}, this run has {expected}: \
@@ -123,6 +133,7 @@ impl LaneErrorKind {
     pub fn domain(&self) -> Domain {
         match self {
             LaneErrorKind::Fingerprint { .. }
+            | LaneErrorKind::Reloaded { .. }
             | LaneErrorKind::Newer { .. }
             | LaneErrorKind::PartitionGone { .. }
             | LaneErrorKind::Uncountable(_)

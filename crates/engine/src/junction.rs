@@ -23,6 +23,7 @@ use crate::{
     ledger::Ledger,
     port::{Commit, Entry, StoreError},
     record::{ALL_PARTITIONS, CommitId, CommitRecord, LaneId, TURN_COMMITS_BITS},
+    settings::LaneSettings,
 };
 use merge::Merged;
 
@@ -157,6 +158,17 @@ impl Junction {
         config.letters_per_commit_max = config.letters_per_commit_max.div_ceil(lane_count.max(1));
         let lane = Lane::new(config, self.writer, seek_count);
         self.strands.insert(partition.clone(), Strand { lane, part: None, busy_at_ms: 0 });
+    }
+
+    /// Goes by other settings. Those of time must be the old ones: an edge is a lane's own.
+    pub(crate) fn reload(&mut self, settings: &LaneSettings, now_ms: u64) {
+        self.config.lane.adopt(settings);
+        let lane_count = self.strands.len().max(1);
+        let letters_per_commit_max = settings.letters_per_commit_max.div_ceil(lane_count);
+        let own = LaneSettings { letters_per_commit_max, ..*settings };
+        for strand in self.strands.values_mut() {
+            strand.lane.reload(&own, now_ms, &mut Vec::new());
+        }
     }
 
     /// Returns the identity of the record.

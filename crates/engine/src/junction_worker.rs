@@ -22,6 +22,7 @@ use crate::{
     memory::{Hold, Turn},
     metrics::Queued,
     record::{ALL_PARTITIONS, CommitRecord, LaneId},
+    settings::Settings,
     window_log::utc,
     worker::{ToWorker, WorkerContext},
     writer::{Reply, Request, ToStore},
@@ -180,7 +181,7 @@ impl JunctionWorker {
             }
             ToWorker::Store { epoch, answer, .. } if epoch == self.epoch => {
                 match *answer {
-                    Reply::Loaded(Ok(record)) => self.start(record),
+                    Reply::Loaded(Ok(record)) => self.start(record.map(|record| *record)),
                     Reply::Loaded(Err(error)) => self.fail_all(&error.to_string()),
                     // Nobody looks: merged rows are not amended.
                     Reply::Looked(_) => {}
@@ -197,6 +198,7 @@ impl JunctionWorker {
                 self.work();
             }
             ToWorker::Store { .. } => {}
+            ToWorker::Reload(reload) => self.reload(&reload.settings),
             ToWorker::Finish => self.stopping = true,
             ToWorker::Drain => {
                 self.stopping = true;
@@ -204,6 +206,14 @@ impl JunctionWorker {
                 self.with_junction(|junction, now_ms, actions| junction.drain(now_ms, actions));
                 self.has_failed |= self.junction.is_none();
             }
+        }
+    }
+
+    fn reload(&mut self, settings: &Settings) {
+        self.context.adopt(settings);
+        let now_ms = self.now_ms();
+        if let Some(junction) = &mut self.junction {
+            junction.reload(&settings.lane, now_ms);
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
 
 mod commits;
 mod held;
+mod reload;
 mod room;
 
 pub use commits::LateCounts;
@@ -131,6 +132,7 @@ pub struct Lane {
     /// Up to when windows are merged, where a row needs several lanes.
     merged_until_ms: Option<i64>,
     has_ended: bool,
+    reloads: reload::Reloads,
 }
 
 impl Lane {
@@ -170,6 +172,7 @@ impl Lane {
             watermark_seen_ms: i64::MIN,
             merged_until_ms: None,
             has_ended: false,
+            reloads: reload::Reloads::default(),
         }
     }
 
@@ -196,7 +199,8 @@ impl Lane {
     /// Returns whether an entry would be taken now; if not, it has to wait for commits.
     pub fn accepts(&self) -> bool {
         let in_flight = self.pending.len() + self.drafts.len();
-        self.phase == Phase::Running && in_flight < self.config.commits_in_flight_max
+        let has_place = in_flight < self.config.commits_in_flight_max;
+        self.phase == Phase::Running && has_place && self.reloads.awaited.is_none()
     }
 
     /// Returns whether the lane reads.
@@ -236,13 +240,14 @@ impl Lane {
         self.phase = Phase::Running;
         let Some(record) = record else {
             self.rollup = self.rollup_at(&Progress::BIRTH, Vec::new());
+            self.reloads.is_alone = true;
             actions.push(Action::Read { from: None, seek: false });
             return;
         };
-        if let Err(kind) = self.check_record(&record) {
-            self.fail(kind, actions);
-            return;
-        }
+        let (timing, changes) = match self.check_record(&record) {
+            Ok(timing) => timing,
+            Err(kind) => return self.fail(kind, actions),
+        };
         self.commit_number = record.id.number;
         self.previous = Some(record.id);
         self.birth = record.birth;
@@ -260,28 +265,10 @@ impl Lane {
             ledger: record.ledger,
         };
         self.rollup = self.rollup_at(&progress, record.closings.clone());
+        self.rollup.restore_timing(timing, changes);
         self.watermark_seen_ms = record.highest_event_time_ms;
         self.cursor.restore(&record);
         actions.push(Action::Read { from: self.cursor.from(), seek: false });
-    }
-
-    fn check_record(&self, record: &CommitRecord) -> Result<(), LaneErrorKind> {
-        if !record.ledger.balances() {
-            return Err(LaneErrorKind::Unbalanced(record.ledger));
-        }
-        if record.generation > self.config.rollup.generation {
-            return Err(LaneErrorKind::Newer {
-                what: "generation",
-                found: record.generation,
-                expected: self.config.rollup.generation,
-            });
-        }
-        let keys = record.changed_keys(&self.config.fingerprint);
-        let is_raised = record.generation < self.config.rollup.generation;
-        if keys.is_empty() || record.ledger.open == 0 || is_raised {
-            return Ok(());
-        }
-        Err(LaneErrorKind::Fingerprint { keys, open: record.ledger.open })
     }
 
     /// Takes an entry in. Repeats are dropped; a jump sends the source back once, then stops the
@@ -312,6 +299,7 @@ impl Lane {
         self.cursor.processed(entry.position, None);
         self.note_watermark(now_ms);
         if !self.effects.closed.is_empty() || !self.effects.rows.is_empty() {
+            self.reloads.is_alone |= !self.effects.closed.is_empty();
             self.snapshot(now_ms, actions);
         }
     }
@@ -390,6 +378,7 @@ impl Lane {
         if !self.accepts() || self.rollup.is_replaying() {
             return;
         }
+        self.settle_timing(now_ms, actions);
         if self.is_quiet(now_ms) {
             self.rollup.emit_open(&mut self.effects);
             self.watermark_moved_at_ms = now_ms;

@@ -45,6 +45,12 @@ pub struct Metrics {
     pub rows_amended: AtomicU64,
     /// Devices whose rows came from a second partition.
     pub devices_on_two_partitions: AtomicU64,
+    /// Reloads of the configuration that applied all that had changed.
+    pub reloads_applied: AtomicU64,
+    /// Reloads that left changed keys to a restart.
+    pub reloads_partial: AtomicU64,
+    /// Reloads that changed nothing because the configuration was refused.
+    pub reloads_refused: AtomicU64,
     /// What is held, and how much may be.
     pub memory: Memory,
     queue_messages: AtomicU64,
@@ -301,6 +307,20 @@ pub const METRICS: &[Metric] = &[
         help: "Devices whose rows came from a second partition; the topic is not keyed by device.",
         kind: MetricKind::Counter,
         read: |metrics| single(&metrics.devices_on_two_partitions),
+    },
+    Metric {
+        name: "config_reloads_total",
+        help: "Reloads of the configuration: applied, partial (some keys need a restart), refused.",
+        kind: MetricKind::Counter,
+        read: |metrics| {
+            [
+                ("applied", &metrics.reloads_applied),
+                ("partial", &metrics.reloads_partial),
+                ("refused", &metrics.reloads_refused),
+            ]
+            .map(|(name, count)| (format!("outcome=\"{name}\""), count.load(Relaxed) as f64))
+            .into()
+        },
     },
     Metric {
         name: "dead_letters_total",

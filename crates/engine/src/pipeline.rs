@@ -11,7 +11,7 @@ use std::{
             AtomicBool,
             Ordering::{Relaxed, SeqCst},
         },
-        mpsc::{Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use crate::{
     lane::LaneConfig,
     metrics::{Metrics, Queued},
     port::{Source, SourceEvent, Store},
+    settings::{Pauses, Reload},
     worker::{ToWorker, Worker, WorkerContext},
     writer::{self, RetryConfig},
 };
@@ -70,11 +71,24 @@ pub enum Outcome {
 /// Runs until the input ends, `shutdown` is set, or no lane works any more.
 pub fn run(
     config: &PipelineConfig,
-    mut source: Box<dyn Source>,
+    source: Box<dyn Source>,
     stores: Vec<Box<dyn Store>>,
     metrics: &Arc<Metrics>,
     shutdown: &AtomicBool,
 ) -> Outcome {
+    run_reloadable(config, source, stores, metrics, shutdown, &channel().1)
+}
+
+/// The same, and does otherwise as soon as `reloads` tells it to.
+pub fn run_reloadable(
+    config: &PipelineConfig,
+    mut source: Box<dyn Source>,
+    stores: Vec<Box<dyn Store>>,
+    metrics: &Arc<Metrics>,
+    shutdown: &AtomicBool,
+    reloads: &Receiver<Reload>,
+) -> Outcome {
+    let mut drain_timeout = config.drain_timeout;
     metrics.memory.set_max(config.memory_bytes_max);
     let give_up = Arc::new(AtomicBool::new(false));
     let threads = Threads::start(config, &*source, stores, metrics, &give_up);
@@ -82,6 +96,10 @@ pub fn run(
     let end = loop {
         if shutdown.load(SeqCst) {
             break ToWorker::Drain;
+        }
+        while let Ok(reload) = reloads.try_recv() {
+            drain_timeout = reload.settings.drain_timeout;
+            threads.reload(&reload);
         }
         match source.next(POLL) {
             Ok(None) => {}
@@ -94,12 +112,12 @@ pub fn run(
                 threads.route(&mut seen, event);
             }
             Err(text) => {
-                threads.stop(&ToWorker::Drain, config.drain_timeout, &give_up, shutdown);
+                threads.stop(&ToWorker::Drain, drain_timeout, &give_up, shutdown);
                 return Outcome::Failed(vec![text]);
             }
         }
         if let Some(failures) = all_failed(metrics, seen.len()) {
-            threads.stop(&ToWorker::Drain, config.drain_timeout, &give_up, shutdown);
+            threads.stop(&ToWorker::Drain, drain_timeout, &give_up, shutdown);
             return Outcome::Failed(failures);
         }
     };
@@ -107,7 +125,7 @@ pub fn run(
     if drains {
         info!("draining");
     }
-    let settled = threads.stop(&end, config.drain_timeout, &give_up, shutdown);
+    let settled = threads.stop(&end, drain_timeout, &give_up, shutdown);
     let failures: Vec<String> =
         metrics.lanes().values().filter_map(|lane| lane.failure.clone()).collect();
     match (settled, drains) {
@@ -129,6 +147,7 @@ struct Threads {
     workers: Vec<(Sender<ToWorker>, JoinHandle<()>)>,
     writers: Vec<JoinHandle<()>>,
     metrics: Arc<Metrics>,
+    pauses: Arc<Pauses>,
 }
 
 impl Threads {
@@ -141,13 +160,14 @@ impl Threads {
     ) -> Threads {
         assert!(!stores.is_empty() && config.worker_threads > 0, "a store and a thread at least");
         let mut writers = Vec::new();
+        let pauses = Arc::new(Pauses::new(config.retry));
         let mut store_senders = Vec::new();
         for store in stores {
             let (sender, receiver) = channel();
             store_senders.push(sender);
-            let (metrics, give_up, retry) = (metrics.clone(), give_up.clone(), config.retry);
+            let (metrics, give_up, pauses) = (metrics.clone(), give_up.clone(), pauses.clone());
             writers.push(spawn("store", move || {
-                writer::serve(store, &receiver, retry, &metrics, &give_up);
+                writer::serve(store, &receiver, &pauses, &metrics, &give_up);
             }));
         }
         let key_homes = Arc::new(KeyHomes::new(config.routed_devices_max));
@@ -173,7 +193,16 @@ impl Threads {
             });
             (sender, thread)
         });
-        Threads { workers: workers.collect(), writers, metrics: metrics.clone() }
+        Threads { workers: workers.collect(), writers, metrics: metrics.clone(), pauses }
+    }
+
+    /// Tells everybody to do otherwise.
+    fn reload(&self, reload: &Reload) {
+        self.metrics.memory.set_max(reload.settings.memory_bytes_max);
+        self.pauses.set(reload.settings.retry);
+        for (sender, _) in &self.workers {
+            let _ = sender.send(ToWorker::Reload(reload.clone()));
+        }
     }
 
     /// Sends an event to the worker of its partition; new partitions go round robin.

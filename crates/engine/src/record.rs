@@ -8,10 +8,14 @@ use tidemill_kernel::event::Position;
 pub use tidemill_kernel::held::Closing;
 pub use tidemill_kernel::rollup::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, revision};
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, settings::Transition};
 
 /// The version of the record's meaning, written into every record.
 pub const RECORD_FORMAT: u32 = 3;
+
+/// The version of a record of a lane that goes over to other values of time. A program that does
+/// not know of that must not go on from it.
+pub const TRANSITION_FORMAT: u32 = 4;
 
 /// The partition of a record that stands for all lanes of a pipeline, and of the rows that are
 /// merged from them.
@@ -63,6 +67,8 @@ pub struct CommitRecord {
     pub generation: u32,
     /// Settings that decide what a row means, as `key=value` lines, sorted.
     pub fingerprint: String,
+    /// How the lane goes over to other values of time than those of the fingerprint.
+    pub transition: Transition,
     /// How many messages of the lane are processed.
     pub ordinal: u64,
     /// All windows that end at or before this instant are closed (ms; `i64::MIN` if none).
@@ -102,6 +108,7 @@ impl CommitRecord {
             id: CommitId::default(),
             generation: 0,
             fingerprint: String::new(),
+            transition: Transition::default(),
             ordinal: 0,
             closed_until_ms: i64::MIN,
             highest_event_time_ms: i64::MIN,

@@ -10,7 +10,10 @@ use tidemill_kernel::{
     time::{Timestamp, WindowGrid},
 };
 
-use crate::record::{CommitId, CommitRecord};
+use crate::{
+    record::{CommitId, CommitRecord},
+    settings::Transition,
+};
 
 /// What the records of a reset have in common.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +125,7 @@ impl Reset<'_> {
             id: CommitId { number: last.id.number + 1, writer: self.writer },
             generation: self.generation,
             fingerprint: self.fingerprint.to_owned(),
+            transition: Transition::default(),
             birth: None,
             resume: None,
             ..last.clone()

@@ -3,6 +3,7 @@
 //! Entries wait here while a lane waits for its store; the credit of a source bounds how many.
 //! One lane that has stopped, or waits, does not hold up the others.
 
+mod reload;
 mod room;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidemill_kernel::rollup::Timing;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -25,6 +27,7 @@ use crate::{
     metrics::{Metrics, Queued},
     port::SourceControl,
     record::CommitRecord,
+    settings::{Reload, Settings},
     writer::{Reply, Request, ToStore},
 };
 
@@ -45,6 +48,8 @@ pub(crate) enum ToWorker {
         epoch: u64,
         answer: Box<Reply>,
     },
+    /// Do otherwise from now on.
+    Reload(Reload),
     /// Process what waits, then end.
     Finish,
     /// Take a last snapshot of every lane, then end.
@@ -63,6 +68,14 @@ pub(crate) struct WorkerContext {
     pub(crate) key_homes: Arc<KeyHomes>,
     /// Set when a drain has run out of time.
     pub(crate) give_up: Arc<AtomicBool>,
+}
+
+impl WorkerContext {
+    /// Takes other settings over, for lanes that are yet to begin.
+    pub(crate) fn adopt(&mut self, settings: &Settings) {
+        self.lane.adopt(&settings.lane);
+        self.log_windows = settings.log_windows;
+    }
 }
 
 enum Waiting {
@@ -102,6 +115,8 @@ pub(crate) struct Worker {
     places: BTreeMap<Arc<str>, Place>,
     /// How often the source of each partition was sent back in vain; survives the lanes.
     seek_counts: BTreeMap<Arc<str>, u32>,
+    /// Values of time that this process went by before.
+    earlier: Vec<Timing>,
     started_at: Instant,
     epoch: u64,
     random: u64,
@@ -114,6 +129,7 @@ impl Worker {
             context,
             places: BTreeMap::new(),
             seek_counts: BTreeMap::new(),
+            earlier: Vec::new(),
             started_at: Instant::now(),
             epoch: 0,
             random: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
@@ -196,6 +212,7 @@ impl Worker {
                 self.answer(&partition, epoch, *answer);
                 self.work(&partition);
             }
+            ToWorker::Reload(reload) => self.reload(&reload),
             ToWorker::Finish => self.stopping = true,
             ToWorker::Drain => {
                 self.stopping = true;
@@ -219,7 +236,8 @@ impl Worker {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut config = self.context.lane.clone();
         config.rollup.source_partition = partition.to_string();
-        let lane = Lane::new(config, self.random >> 1, seek_count);
+        let mut lane = Lane::new(config, self.random >> 1, seek_count);
+        lane.know_earlier(&self.earlier);
         let request = Request::Load(lane.id().clone());
         let place = Place {
             lane,
@@ -233,6 +251,7 @@ impl Worker {
             absence: Absence::Unconfirmed,
         };
         self.places.insert(partition.clone(), place);
+        self.context.metrics.update_lane(partition, |status| status.failure = None);
         self.request(partition, request);
     }
 
@@ -255,7 +274,7 @@ impl Worker {
             return;
         }
         match answer {
-            Reply::Loaded(Ok(record)) => self.loaded(partition, record),
+            Reply::Loaded(Ok(record)) => self.loaded(partition, record.map(|record| *record)),
             Reply::Loaded(Err(error)) => {
                 let kind = LaneErrorKind::Refused(error.to_string());
                 self.with_lane(partition, |lane, _, actions| lane.fail(kind, actions));

@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     port::{Commit, RowKey, Store, StoreError, StoredState},
     record::{CommitRecord, LaneId},
+    settings::Pauses,
     worker::ToWorker,
 };
 
@@ -44,7 +45,7 @@ pub(crate) struct ToStore {
 
 /// What the store said.
 pub(crate) enum Reply {
-    Loaded(Result<Option<CommitRecord>, StoreError>),
+    Loaded(Result<Option<Box<CommitRecord>>, StoreError>),
     Looked(Result<Vec<Option<StoredState>>, StoreError>),
     Committed {
         outcome: Result<(), StoreError>,
@@ -82,7 +83,7 @@ impl RetryConfig {
 pub(crate) fn serve(
     mut store: Box<dyn Store>,
     requests: &Receiver<ToStore>,
-    retry: RetryConfig,
+    retry: &Pauses,
     metrics: &Metrics,
     give_up: &AtomicBool,
 ) {
@@ -103,7 +104,7 @@ pub(crate) fn serve(
                     return;
                 };
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let pause = retry.pause(count, random >> 33);
+                let pause = retry.get().pause(count, random >> 33);
                 metrics.store_failures.fetch_add(1, Relaxed);
                 warn!(%partition, %error, attempt = count + 1, ?pause, "store failed, repeating");
                 pause_unless(pause, &ended);
@@ -113,7 +114,7 @@ pub(crate) fn serve(
             Request::Load(lane) => {
                 let mut loaded = None;
                 repeat(&mut || take_retry(store.load(&lane), &mut loaded));
-                loaded.map(Reply::Loaded)
+                loaded.map(|loaded| Reply::Loaded(loaded.map(|record| record.map(Box::new))))
             }
             Request::Look { lane, keys } => {
                 let mut looked = None;

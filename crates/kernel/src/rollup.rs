@@ -23,9 +23,11 @@ use crate::{
 
 mod late;
 mod progress;
+mod timing;
 
 use late::Amending;
 pub use progress::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, Progress, ReplayError, revision};
+pub use timing::{Change, Timing, open_windows_max};
 
 /// The most windows a configuration may hold open at once.
 pub const OPEN_WINDOWS_MAX: i64 = 1_000;
@@ -63,23 +65,6 @@ pub struct RollupConfig {
     pub hash_seed: u64,
 }
 
-impl RollupConfig {
-    /// Returns how many windows can be open at once.
-    pub fn open_windows_max(&self) -> i64 {
-        open_windows_max(self.grid, self.max_out_of_orderness, self.allowed_lateness)
-    }
-}
-
-/// Returns how many windows can be open at once: those between the newest event and the oldest one
-/// that is not late.
-pub fn open_windows_max(
-    grid: WindowGrid,
-    max_out_of_orderness: DurationMs,
-    allowed_lateness: DurationMs,
-) -> i64 {
-    (max_out_of_orderness.as_ms() + allowed_lateness.as_ms()) / grid.size_ms() + 2
-}
-
 /// The roll-up of one lane.
 #[derive(Clone, Debug)]
 pub struct Rollup {
@@ -97,6 +82,8 @@ pub struct Rollup {
     held: Option<Held>,
     /// Where late messages correct rows; else they become letters.
     amending: Option<Amending>,
+    /// Other values for later windows; `config` has those of the oldest.
+    changes: Vec<Change>,
 }
 
 impl Rollup {
@@ -124,6 +111,7 @@ impl Rollup {
             ledger: progress.ledger,
             replay,
             held: None,
+            changes: Vec::new(),
         }
     }
 
@@ -311,6 +299,9 @@ impl Rollup {
 
     /// Folds a message that the record covers, unless it was refused or is in a row.
     fn fold_again(&mut self, message: &Message<'_>) -> bool {
+        if self.was_beyond(message) {
+            return false;
+        }
         if let (Some(held), None) = (&self.held, message.reject()) {
             let end_ms = self.config.grid.window_end(message.time());
             if held.was_closed(end_ms, message.position()) {
@@ -334,6 +325,7 @@ impl Rollup {
         }
         self.ledger.open += 1;
         if self.watermark.observe(message.time()) {
+            self.pass_edges();
             self.close_windows(effects);
         }
         if self.amending.is_some() {
@@ -350,7 +342,8 @@ impl Rollup {
             return Err(reason);
         }
         let time = message.time();
-        let latest = message.publish_time_ms().saturating_add(self.config.max_future_skew.as_ms());
+        let skew = self.max_future_skew_at(time);
+        let latest = message.publish_time_ms().saturating_add(skew.as_ms());
         if time.as_ms() > latest {
             return Err(Reason::Future);
         }
@@ -465,6 +458,7 @@ impl Rollup {
         }
         if let Some(newest) = self.windows.last().map(Window::end_ms) {
             self.watermark.close_until(newest);
+            self.pass_edges();
             self.close_windows(effects);
         }
         Ok(())

@@ -15,6 +15,8 @@ pub struct Watermark {
     max_out_of_orderness_ms: i64,
     highest_event_time_ms: i64,
     closed_until_ms: i64,
+    /// Events close nothing beyond this edge: later windows go by other values.
+    edge_ms: i64,
 }
 
 impl Watermark {
@@ -30,7 +32,20 @@ impl Watermark {
             max_out_of_orderness_ms: max_out_of_orderness.as_ms(),
             highest_event_time_ms: i64::MIN,
             closed_until_ms: i64::MIN,
+            edge_ms: i64::MAX,
         }
+    }
+
+    /// Goes by other values from here on, for windows that end at or before `edge_ms`.
+    pub fn go_by(
+        &mut self,
+        max_out_of_orderness: DurationMs,
+        allowed_lateness: DurationMs,
+        edge_ms: i64,
+    ) {
+        self.hold_back_ms = max_out_of_orderness.as_ms() + allowed_lateness.as_ms();
+        self.max_out_of_orderness_ms = max_out_of_orderness.as_ms();
+        self.edge_ms = edge_ms;
     }
 
     /// Continues from recorded progress.
@@ -71,7 +86,18 @@ impl Watermark {
             return false;
         }
         self.highest_event_time_ms = time.as_ms();
-        self.close_until(self.grid.edge_at_or_before(time.as_ms() - self.hold_back_ms))
+        self.settle()
+    }
+
+    /// Closes what the highest event time closes by the present values; returns whether that is
+    /// news.
+    #[inline]
+    pub fn settle(&mut self) -> bool {
+        if self.highest_event_time_ms == i64::MIN {
+            return false;
+        }
+        let reached = self.grid.edge_at_or_before(self.highest_event_time_ms - self.hold_back_ms);
+        self.close_until(reached.min(self.edge_ms))
     }
 
     /// Closes all windows up to an edge; returns whether that is news.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tidemill_engine::{
     ledger::Ledger,
     record::{Closing, CommitId, CommitRecord, LaneId},
+    settings::Transition,
 };
 use tidemill_kernel::event::Position;
 
@@ -81,6 +82,7 @@ fn read_lane(whole: &CommitRecord, lane: &Map<String, Value>) -> Option<CommitRe
         closings: closings.collect::<Option<_>>()?,
         lanes: Vec::new(),
         turn: 0,
+        transition: Transition::default(),
     })
 }
 
@@ -95,12 +97,12 @@ fn read_closing(closing: &Value) -> Option<Closing> {
     })
 }
 
-fn position(position: Option<Position>) -> Value {
+pub(crate) fn position(position: Option<Position>) -> Value {
     position.map_or(Value::Null, |at| json!([at.segment, at.offset, at.index]))
 }
 
 /// Returns `None` for what is no position, and `Some(None)` for one that is not there.
-fn read_position(value: &Value) -> Option<Option<Position>> {
+pub(crate) fn read_position(value: &Value) -> Option<Option<Position>> {
     if value.is_null() {
         return Some(None);
     }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tidemill_engine::{
     ledger::Ledger,
     port::DeadLetter,
-    record::{CommitId, CommitRecord, LaneId, ORDINAL_MAX, RECORD_FORMAT},
+    record::{CommitId, CommitRecord, LaneId, ORDINAL_MAX, RECORD_FORMAT, TRANSITION_FORMAT},
 };
 use tidemill_kernel::{
     event::Position,
     row::{Column, ColumnKind},
 };
 
-use crate::{error::SinkError, lanes, value::Value};
+use crate::{error::SinkError, lanes, transition, value::Value};
 
 /// The columns of the rows, checked for what the stores rely on.
 #[derive(Clone, Debug)]
@@ -145,13 +145,14 @@ pub fn record_columns() -> Vec<Column> {
 
 /// Returns the values of a record, in the order of [`record_columns`].
 pub(crate) fn record_values(record: &CommitRecord) -> Vec<Value> {
+    let is_settled = record.transition.is_none();
     let mut values = vec![
         Value::Text(record.lane.pipeline.to_string()),
         Value::Text(record.lane.partition.to_string()),
         Value::UInt(record.revision()),
         Value::UInt(record.id.number),
         Value::UInt(record.id.writer),
-        Value::UInt(RECORD_FORMAT.into()),
+        Value::UInt(if is_settled { RECORD_FORMAT } else { TRANSITION_FORMAT }.into()),
         Value::UInt(record.generation.into()),
         Value::Text(record.fingerprint.clone()),
         Value::UInt(record.ordinal),
@@ -174,7 +175,10 @@ pub(crate) fn record_values(record: &CommitRecord) -> Vec<Value> {
         values.push(Value::UInt(count));
     }
     values.push(Value::UInt(record.birth_generation.into()));
-    values.push(Value::Text(lanes::to_json(&record.lanes)));
+    values.push(Value::Text(match is_settled {
+        true => lanes::to_json(&record.lanes),
+        false => transition::to_json(&record.transition),
+    }));
     values
 }
 
@@ -188,9 +192,11 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
     let order = values.unsigned()? & ORDINAL_MAX;
     let id = CommitId { number: values.unsigned()?, writer: values.unsigned()? };
     let format = values.unsigned()?;
-    if format != u64::from(RECORD_FORMAT) {
+    let has_transition = format == u64::from(TRANSITION_FORMAT);
+    if format != u64::from(RECORD_FORMAT) && !has_transition {
         return Err(format!(
-            "{lane} has a commit record of format {format}, this program knows {RECORD_FORMAT}"
+            "{lane} has a commit record of format {format}, this program knows {RECORD_FORMAT} \
+             and {TRANSITION_FORMAT}"
         ));
     }
     let mut record = CommitRecord {
@@ -215,7 +221,13 @@ pub(crate) fn record_from_values(values: Vec<Value>) -> Result<CommitRecord, Str
     };
     record.birth_ordinal = values.unsigned()?;
     record.birth_generation = values.small()?;
-    record.lanes = lanes::from_json(&record, &values.text()?)?;
+    let text = values.text()?;
+    if has_transition {
+        record.transition = transition::from_json(&text, record.closed_until_ms)
+            .ok_or_else(|| format!("{} has a transition that cannot be read", record.lane))?;
+        return Ok(record);
+    }
+    record.lanes = lanes::from_json(&record, &text)?;
     if !record.lanes.is_empty() {
         record.turn = order;
     }

@@ -14,6 +14,7 @@ pub mod read;
 mod select;
 pub mod stdout;
 mod time_text;
+mod transition;
 pub mod value;
 
 pub use clickhouse::{ClickHouseConfig, ClickHouseReader, ClickHouseStore};

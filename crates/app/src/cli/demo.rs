@@ -116,7 +116,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let shutdown = signals::shutdown_flag().map_err(Failure::failed)?;
     let metrics = Arc::new(Metrics::default());
     let started_at = Instant::now();
-    let outcome = assemble::run(&config, run_for, HttpFailure::Warn, &metrics, &shutdown)
+    let outcome = assemble::run(&config, run_for, HttpFailure::Warn, &metrics, &shutdown, None)
         .map_err(Failure::failed)?;
     let seconds = started_at.elapsed().as_secs_f64();
     let status = run::conclude(&outcome, &metrics);

@@ -7,7 +7,10 @@ Examples:
   tidemill --log-format json run sensors.toml
 
 SIGTERM or Ctrl-C stops it in good order: it takes a last commit and ends within
-limits.drain_timeout. A second one ends it at once; nothing is lost either way.";
+limits.drain_timeout. A second one ends it at once; nothing is lost either way.
+
+SIGHUP reads the configuration again. The log says which keys hold now, which at the next window
+edge, and which need a restart; a file that \"tidemill check\" refuses changes nothing.";
 
 pub(super) const DEMO: &str = "\
 Examples:

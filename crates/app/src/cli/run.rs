@@ -8,8 +8,9 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::{
-    assemble::{self, HttpFailure},
+    assemble::{self, HttpFailure, Reloads},
     config::Config,
+    reload::Reloader,
     signals,
 };
 
@@ -32,7 +33,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     config.pipeline.log_windows |= arguments.log_windows;
     let shutdown = signals::shutdown_flag().map_err(Failure::failed)?;
     let metrics = Arc::new(Metrics::default());
-    let outcome = assemble::run(&config, None, HttpFailure::Fatal, &metrics, &shutdown)
+    let (path, log_windows) = (arguments.config.clone(), arguments.log_windows);
+    let (reloader, orders) = Reloader::new(path, config.clone(), log_windows, metrics.clone());
+    let reloader = Arc::new(reloader);
+    let by_signal = reloader.clone();
+    signals::on_hangup(move || drop(by_signal.reload("SIGHUP"))).map_err(Failure::failed)?;
+    let reloads = Some(Reloads { reloader, orders });
+    let outcome = assemble::run(&config, None, HttpFailure::Fatal, &metrics, &shutdown, reloads)
         .map_err(Failure::usage)?;
     Ok(conclude(&outcome, &metrics))
 }

@@ -56,6 +56,28 @@ pub enum Fallback {
     Is(&'static str),
 }
 
+/// When a reload makes another value of a key hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// At once: it decides no row.
+    Now,
+    /// For windows beyond the newest open one of each lane: it decides rows, but no column.
+    NextEdge,
+    /// Never; the process has to be started again.
+    Restart,
+}
+
+impl Change {
+    /// Returns the words used in the documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Now => "at once",
+            Change::NextEdge => "next window edge",
+            Change::Restart => "restart",
+        }
+    }
+}
+
 /// One known key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -67,6 +89,8 @@ pub struct Key {
     pub fallback: Fallback,
     /// What it is for, in a few words.
     pub meaning: &'static str,
+    /// When a reload changes it.
+    pub change: Change,
 }
 
 /// One known table.
@@ -79,7 +103,15 @@ pub struct Table {
 }
 
 const fn key(name: &'static str, kind: Kind, fallback: Fallback, meaning: &'static str) -> Key {
-    Key { name, kind, fallback, meaning }
+    Key { name, kind, fallback, meaning, change: Change::Restart }
+}
+
+const fn now(key: Key) -> Key {
+    Key { change: Change::Now, ..key }
+}
+
+const fn next_edge(key: Key) -> Key {
+    Key { change: Change::NextEdge, ..key }
 }
 
 const SECOND: u64 = 1_000;
@@ -123,14 +155,14 @@ const PIPELINE: &[Key] = &[
         Absent,
         "threads that decode and fold; default: one per core",
     ),
-    key("log_windows", Bool, Is("false"), "log a line for each device of a closed window"),
+    now(key("log_windows", Bool, Is("false"), "log a line for each device of a closed window")),
     key(
         "generation",
         Int(0, GENERATION_MAX as i64),
         Is("0"),
         "raise it to change what a row means while windows are open; it never falls",
     ),
-    key("commit_interval", Duration(10, HOUR), Is("5s"), "longest time between two commits"),
+    now(key("commit_interval", Duration(10, HOUR), Is("5s"), "longest time between two commits")),
 ];
 
 const FILE: &[Key] = &[
@@ -256,26 +288,36 @@ const FIELD: &[Key] = &[
 const WINDOW: &[Key] = &[
     key("size", Duration(SECOND, HOUR), Is("1m"), "length of a window, in whole seconds"),
     key("offset", Duration(0, HOUR), Is("0s"), "moves the window edges, in whole seconds"),
-    key(
+    next_edge(key(
         "max_out_of_orderness",
         Duration(0, 30 * DAY),
         Is("5s"),
         "how far an event may be behind the newest one",
-    ),
-    key("allowed_lateness", Duration(0, 30 * DAY), Is("0s"), "how much longer windows stay open"),
+    )),
+    next_edge(key(
+        "allowed_lateness",
+        Duration(0, 30 * DAY),
+        Is("0s"),
+        "how much longer windows stay open",
+    )),
     key(
         "late",
         Choice(&["dead_letter", "amend"]),
         Is("dead_letter"),
         "where late events go; with amend into their rows, which are written again",
     ),
-    key(
+    next_edge(key(
         "max_future_skew",
         Duration(0, 3_660 * DAY),
         Is("5m"),
         "events further ahead of their publish time are dead letters",
-    ),
-    key("idle_timeout", Duration(100, 7 * DAY), Is("10s"), "then open windows are written as is"),
+    )),
+    now(key(
+        "idle_timeout",
+        Duration(100, 7 * DAY),
+        Is("10s"),
+        "then open windows are written as is",
+    )),
     key("time", Choice(&["event", "publish"]), Is("event"), "which time decides the window"),
 ];
 
@@ -313,19 +355,24 @@ const HTTP: &[Key] = &[
 
 const LIMITS: &[Key] = &[
     key("devices_max", Int(1, 50_000_000), Is("2000000"), "keys of one window of one lane"),
-    key(
+    now(key(
         "open_windows_max",
         Int(2, OPEN_WINDOWS_MAX),
         Is("1000"),
         "windows of a lane open at once; settings that could need more are refused",
-    ),
+    )),
     key("payload_bytes_max", Size(1, 64 * MIB), Is("1MiB"), "largest message"),
     key("key_bytes_max", Size(1, KEY_PART_BYTES_MAX as u64), Is("256B"), "longest key part"),
     key("text_bytes_max", Size(1, 64 * MIB), Is("4KiB"), "longest text of an attribute"),
     key("depth_max", Int(1, 1_024), Is("32"), "deepest nesting of a message"),
-    key("dead_letter_bytes_max", Size(0, MIB), Is("4KiB"), "payload kept of a dead letter"),
-    key("letters_per_commit_max", Int(1, 1_000_000), Is("10000"), "letters that force a commit"),
-    key("commits_in_flight_max", Int(1, 64), Is("4"), "commits of a lane that may wait"),
+    now(key("dead_letter_bytes_max", Size(0, MIB), Is("4KiB"), "payload kept of a dead letter")),
+    now(key(
+        "letters_per_commit_max",
+        Int(1, 1_000_000),
+        Is("10000"),
+        "letters that force a commit",
+    )),
+    now(key("commits_in_flight_max", Int(1, 64), Is("4"), "commits of a lane that may wait")),
     key("piece_rows_max", Int(1, 1_000_000), Is("50000"), "rows of one insert"),
     key(
         "routed_devices_max",
@@ -340,16 +387,23 @@ const LIMITS: &[Key] = &[
         "closed windows of a lane that may wait for others; with routing any",
     ),
     key("queue_bytes_max", Size(MIB, 64 * GIB), Is("16MiB"), "bytes read but not yet processed"),
-    key(
+    now(key(
         "memory_max",
         Size(32 * MIB, 4_096 * GIB),
         Is("2GiB"),
         "bytes that wait, are in open windows or on their way to the store; then the source waits",
-    ),
-    key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take"),
-    key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat"),
-    key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat"),
+    )),
+    now(key("drain_timeout", Duration(0, HOUR), Is("30s"), "how long an orderly end may take")),
+    now(key("retry_pause_min", Duration(1, HOUR), Is("100ms"), "first pause before a repeat")),
+    now(key("retry_pause_max", Duration(1, HOUR), Is("5s"), "longest pause before a repeat")),
 ];
+
+/// Returns when a reload changes a key by its full name; in keys of `[[schema.field]]` the field's
+/// name stands before the last part.
+pub fn change_of(full: &str) -> Change {
+    let key = full.rsplit_once('.').and_then(|(path, name)| table(path)?.key(name));
+    key.map_or(Change::Restart, |key| key.change)
+}
 
 /// Returns the table with that full name.
 pub fn table(path: &str) -> Option<&'static Table> {

@@ -54,6 +54,7 @@ mod sections;
 mod sink;
 mod source;
 mod units;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ pub use sections::{
     ClickHouseSink, EmbeddedSink, FilePartitions, FileSource, GenerateSource, Http, Limits, Pace,
     Pipeline, PulsarSource, PulsarStart, Routing, Sink, Source, TimeMode, Window,
 };
+pub use values::KeyValues;
 
 /// The largest config file in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
@@ -88,6 +90,8 @@ pub struct Config {
     pub http: Http,
     /// What is bounded, and by how much.
     pub limits: Limits,
+    /// Every key's value, to tell configurations apart.
+    pub values: KeyValues,
 }
 
 impl Config {
@@ -241,6 +245,7 @@ fn read<'a>(reader: &'a Reader<'a>, root: &'a DeTable<'a>) -> Option<Config> {
         sink: sink?,
         http: http?,
         limits,
+        values: KeyValues::of(root, reader.environment),
     })
 }
 

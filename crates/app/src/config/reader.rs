@@ -28,7 +28,7 @@ const FOUND_MAX: usize = 10 * ERRORS_MAX;
 pub(super) struct Reader<'a> {
     file: &'a str,
     line_starts: Vec<usize>,
-    environment: &'a Environment<'a>,
+    pub(super) environment: &'a Environment<'a>,
     errors: RefCell<Vec<ConfigError>>,
     dropped_count: Cell<usize>,
 }

@@ -93,11 +93,13 @@ impl Lane {
     ) {
         self.commit_number += 1;
         let id = CommitId { number: self.commit_number, writer: self.writer };
+        let (fingerprint, transition) = self.recorded_timing();
         let record = CommitRecord {
             lane: self.id.clone(),
             id,
             generation: self.config.rollup.generation,
-            fingerprint: self.config.fingerprint.to_string(),
+            fingerprint,
+            transition,
             ordinal: progress.ordinal,
             closed_until_ms: progress.closed_until_ms,
             highest_event_time_ms: progress.highest_event_time_ms,
@@ -208,6 +210,7 @@ impl Lane {
         };
         match outcome {
             Ok(()) => {
+                self.reloads.awaited = self.reloads.awaited.filter(|awaited| *awaited != done.id);
                 if let Some(through) = done.acknowledge {
                     actions.push(Action::Acknowledge(through));
                     self.cursor.acknowledged(through);

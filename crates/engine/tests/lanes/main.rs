@@ -4,4 +4,6 @@ mod harness;
 mod junction;
 mod late;
 mod limits;
+mod pipeline;
+mod reload;
 mod reset;

@@ -13,6 +13,7 @@ use crate::{
     effect::{Effects, LateEvent},
     event::{Message, Position},
     partial,
+    time::DurationMs,
     window::{Finality, Window},
 };
 
@@ -40,6 +41,11 @@ impl Amending {
             single: Window::new(config.grid, 0, Position::default()),
             shape: partial::shape(&config.plan),
         })
+    }
+
+    /// Goes by another allowed lateness.
+    pub(super) fn go_by(&mut self, allowed_lateness: DurationMs) {
+        self.waits = allowed_lateness.as_ms() > 0;
     }
 
     pub(super) fn keep(&mut self, window: Window) {

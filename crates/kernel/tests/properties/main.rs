@@ -4,6 +4,7 @@
 //! length. It is written from the design's words, not from the kernel's code.
 
 mod exact;
+mod fixtures;
 mod held;
 mod lane;
 mod naive;

@@ -9,6 +9,7 @@
 mod config;
 mod inspect;
 mod lock;
+mod log;
 mod read;
 mod sink;
 mod tables;

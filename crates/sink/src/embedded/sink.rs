@@ -14,6 +14,7 @@ use tidemill_kernel::row::{Cell, Column, RowBlock};
 
 use super::{
     config::EmbeddedConfig,
+    log,
     read::read_values,
     tables::{Tables, create_and_compare},
 };
@@ -64,6 +65,7 @@ impl EmbeddedStore {
             connection.pragma_update(None, "synchronous", "full")
         };
         pragmas().map_err(|error| sink_error(&place(), &error))?;
+        log::renew(&mut connection, &config.path)?;
         create_and_compare(&mut connection, &tables, &layout)?;
         connection.set_prepared_statement_cache_capacity(16);
         let revision_index = layout.index_of("revision");

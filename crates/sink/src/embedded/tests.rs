@@ -155,6 +155,25 @@ fn store_is_in_wal_mode_and_syncs_every_commit() {
 }
 
 #[test]
+fn log_that_a_killed_process_left_is_written_again_before_it_is_trusted() {
+    let (lived, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut store = open(&lived);
+    store.commit(&commit(None, 1, 1)).unwrap();
+    // What is there if the process is killed now.
+    for name in ["sensors.db", "sensors.db-wal"] {
+        std::fs::copy(lived.path().join(name), left.path().join(name)).unwrap();
+    }
+    let log = left.path().join("sensors.db-wal");
+    let bytes = std::fs::read(&log).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    std::fs::File::options().write(true).open(&log).unwrap().set_modified(long_ago).unwrap();
+    let mut next = open(&left);
+    assert_ne!(std::fs::metadata(&log).unwrap().modified().unwrap(), long_ago);
+    assert_eq!(std::fs::read(&log).unwrap(), bytes);
+    assert_eq!(next.load(&LaneId::new("p", "0")).unwrap().unwrap().id.number, 1);
+}
+
+#[test]
 fn revision_beyond_63_bits_is_refused() {
     let mut store = open(&tempfile::tempdir().unwrap());
     let outcome = store.commit(&commit(None, 1, 1 << 63));

@@ -89,10 +89,13 @@ pub(super) fn finish(
     let mut faults = Faults { invalid: zero, beyond: zero };
     convert_floats(plan, stage, rows.floats(lane), &mut faults)?;
     convert_ints(plan, stage, rows.ints(lane), &mut faults)?;
-    let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    for (digits, scale) in digits.iter().zip(scale).take(plan.groups).skip(plan.first_other) {
-        let (_, least) = scales(scale);
-        faults.compare(as_floats(mantissas(digits)?), least);
+    if plan.groups > plan.first_other {
+        let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
+        let others = plan.first_other..plan.groups;
+        for (digits, scale) in digits.get(others.clone())?.iter().zip(scale.get(others)?) {
+            let (_, least) = scales(scale);
+            faults.compare(as_floats(mantissas(digits)?), least);
+        }
     }
     let mut time_ms = work.times_ms[lane];
     if plan.time_is_number && time_ms < 0 {
@@ -141,12 +144,13 @@ fn convert_floats(
     faults: &mut Faults,
 ) -> Option<()> {
     let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    let staged = digits.iter().zip(scale);
-    for ((group, [low, high]), (digits, scale)) in
-        row.iter_mut().zip(&plan.float_ranges).zip(staged)
-    {
-        let mantissa = as_floats(mantissas(digits)?);
-        let (divisor, least) = scales(scale);
+    let count = row.len();
+    let (ranges, digits) = (plan.float_ranges.get(..count)?, digits.get(..count)?);
+    let scale = scale.get(..count)?;
+    for at in 0..count {
+        let mantissa = as_floats(mantissas(&digits[at])?);
+        let (divisor, least) = scales(&scale[at]);
+        let [low, high] = &ranges[at];
         faults.compare(mantissa, least);
         // Both operands are exact, so the one division rounds correctly. Adding 0 turns -0 to 0.
         let value = _mm256_add_pd(_mm256_div_pd(mantissa, divisor), _mm256_setzero_pd());
@@ -154,7 +158,7 @@ fn convert_floats(
         let under = _mm256_cmp_pd::<_CMP_NGE_UQ>(value, load_floats(low));
         let over = _mm256_cmp_pd::<_CMP_NLE_UQ>(value, load_floats(high));
         faults.beyond = _mm256_or_pd(faults.beyond, _mm256_or_pd(under, over));
-        store_floats(group, value);
+        store_floats(&mut row[at], value);
     }
     Some(())
 }
@@ -168,11 +172,13 @@ fn convert_ints(
     faults: &mut Faults,
 ) -> Option<()> {
     let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-    let staged = digits.iter().zip(scale).skip(plan.float_ranges.len());
-    for ((group, [low, high]), (digits, scale)) in row.iter_mut().zip(&plan.int_ranges).zip(staged)
-    {
-        let mantissa = mantissas(digits)?;
-        let (sign, least) = scales(scale);
+    let (first, count) = (plan.float_ranges.len(), row.len());
+    let (ranges, digits) = (plan.int_ranges.get(..count)?, digits.get(first..)?.get(..count)?);
+    let scale = scale.get(first..)?.get(..count)?;
+    for at in 0..count {
+        let mantissa = mantissas(&digits[at])?;
+        let (sign, least) = scales(&scale[at]);
+        let [low, high] = &ranges[at];
         faults.compare(as_floats(mantissa), least);
         let sign = _mm256_castpd_si256(sign);
         let value = _mm256_sub_epi64(_mm256_xor_si256(mantissa, sign), sign);
@@ -181,7 +187,7 @@ fn convert_ints(
         let over = _mm256_cmpgt_epi64(value, load_ints(high));
         let out = _mm256_castsi256_pd(_mm256_or_si256(under, over));
         faults.beyond = _mm256_or_pd(faults.beyond, out);
-        store_ints(group, value);
+        store_ints(&mut row[at], value);
     }
     Some(())
 }

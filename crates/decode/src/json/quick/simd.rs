@@ -70,6 +70,14 @@ impl<'b> Text<'b> {
     }
 }
 
+impl Text<'_> {
+    /// Returns where a window starts that this text gave out.
+    #[inline(always)]
+    pub(super) fn place_of(self, window: &Window) -> usize {
+        window.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr())
+    }
+}
+
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(super) fn load32(bytes: &[u8; 32]) -> __m256i {

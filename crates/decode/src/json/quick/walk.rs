@@ -29,8 +29,6 @@ struct Walk<'w, const L: usize> {
     plan: &'w QuickPlan,
     lanes: &'w [Lane; L],
     at: [usize; L],
-    /// Where they stood before the last value.
-    before: [usize; L],
     /// What they look at.
     windows: [&'w Window; L],
     keys: [[KeyPart; KEY_PARTS_MAX]; L],
@@ -47,7 +45,11 @@ pub(super) fn read<'w, const L: usize>(
 ) -> Option<()> {
     let at = lanes.map(|lane| lane.start);
     let keys = [[(0, 0); KEY_PARTS_MAX]; L];
-    let mut walk = Walk { plan, lanes, at, before: at, windows: [&[0; 64]; L], keys };
+    let mut first = [&[0; 64]; L];
+    for lane in 0..L {
+        first[lane] = text.window(at[lane])?;
+    }
+    let mut walk = Walk { plan, lanes, at, windows: first, keys };
     for lane in 0..L {
         for slot in &plan.unused {
             work.memory.stages[lane].neutralise(*slot, plan.groups_of_rows());
@@ -56,16 +58,18 @@ pub(super) fn read<'w, const L: usize>(
     for (index, step) in plan.steps.iter().enumerate() {
         let literal = load32(&step.literal);
         let mut differs = _mm256_setzero_si256();
-        for lane in 0..L {
-            walk.windows[lane] = text.window(walk.at[lane])?;
-            let there = load32(walk.windows[lane].first_chunk()?);
+        let mut windows = walk.windows;
+        for (window, at) in windows.iter_mut().zip(walk.at) {
+            *window = text.window(at)?;
+            let there = load32(window.first_chunk()?);
             differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
         }
         if _mm256_testz_si256(differs, load32(&step.mask)) == 0 {
-            (walk.at, walk.windows) =
-                repair(plan, index, text, lanes, walk.at, &walk.before, work)?;
+            // What the lanes looked at before tells where they stood before the last value.
+            let before = walk.windows.map(|window| text.place_of(window));
+            (walk.at, windows) = repair(plan, index, text, lanes, walk.at, &before, work)?;
         }
-        walk.before = walk.at;
+        walk.windows = windows;
         walk.values(index, step, work, rows)?;
     }
     for (lane, from) in lanes.iter().enumerate() {
@@ -102,13 +106,13 @@ impl<'w, const L: usize> Walk<'w, L> {
         match step.kind.get() {
             Kind::Float => staged!(stage_float),
             Kind::AnyFloat => {
+                let before = self.at;
                 staged!(stage_any_float);
-                for lane in 0..L {
-                    let advance = self.at[lane].wrapping_sub(self.before[lane]) & 63;
+                for (lane, before) in before.into_iter().enumerate() {
+                    let advance = self.at[lane].wrapping_sub(before) & 63;
                     let behind = self.windows[lane][advance];
                     if advance >= length + 16 || behind | 0x20 == b'e' {
-                        self.at[lane] =
-                            self.spot(lane, index).long_number(self.before[lane], work)?;
+                        self.at[lane] = self.spot(lane, index).long_number(before, work)?;
                     }
                 }
             }

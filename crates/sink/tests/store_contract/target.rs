@@ -96,14 +96,18 @@ impl Target {
     }
 
     pub(crate) fn reader(&self) -> Box<dyn StoreReader> {
+        self.reader_of(&columns())
+    }
+
+    pub(crate) fn reader_of(&self, columns: &[Column]) -> Box<dyn StoreReader> {
         match self {
             Target::Embedded(directory) => {
                 let config = EmbeddedConfig::new(directory.path().join("s.db"), "sensors_local");
-                Box::new(EmbeddedReader::open(config, &columns(), &keys()).unwrap())
+                Box::new(EmbeddedReader::open(config, columns, &keys()).unwrap())
             }
-            Target::ClickHouse(config) => Box::new(
-                ClickHouseReader::connect((**config).clone(), &columns(), &keys()).unwrap(),
-            ),
+            Target::ClickHouse(config) => {
+                Box::new(ClickHouseReader::connect((**config).clone(), columns, &keys()).unwrap())
+            }
         }
     }
 }

@@ -71,8 +71,16 @@ fn partitions_added_while_the_job_runs_are_read_from_their_start() {
     let partitions = |count: u32| {
         let path = topic.replace("://", "/");
         let url = format!("{}/admin/v2/{path}/partitions", broker.admin);
-        let request = if count == 2 { ureq::put(&url) } else { ureq::post(&url) };
-        request.header("content-type", "application/json").send(count.to_string()).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let ask = || {
+            let request = if count == 2 { ureq::put(&url) } else { ureq::post(&url) };
+            request.header("content-type", "application/json").send(count.to_string())
+        };
+        // Right behind its start the broker may have nobody yet who keeps its ledgers.
+        while let Err(error) = ask() {
+            assert!(Instant::now() < deadline, "{url}: {error}");
+            thread::sleep(Duration::from_millis(300));
+        }
     };
     let config = directory.path().join("job.toml");
     let text = format!(

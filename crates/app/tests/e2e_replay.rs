@@ -4,9 +4,16 @@
 
 mod e2e;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, thread};
 
-use e2e::place::{Place, said, tidemill};
+use e2e::{
+    alone,
+    job::{Job, Store},
+    place::{Place, said, tidemill},
+    services::{Version, ask},
+    topic::{Content, PARTITIONS, Topic, now_ms},
+    until,
+};
 use rusqlite::{Connection, types::Value};
 use tidemill_sink::{EmbeddedConfig, EmbeddedLock};
 
@@ -208,4 +215,53 @@ fn store_that_another_process_writes_is_not_repaired() {
     assert!(said.contains("cannot be used with"), "{said}");
     let said = stored.ends("replay", &[], 2);
     assert!(said.contains("--diff") && said.contains("--write"), "{said}");
+}
+
+/// Forges a row of a device, with the revision that it has.
+fn forge(url: &str, table: &str, device: &str) {
+    let statement = format!(
+        "INSERT INTO {table}_rows SELECT * REPLACE (temperature + 1 AS temperature) FROM {table} \
+         WHERE device_id = '{device}' ORDER BY time LIMIT 1"
+    );
+    ask(url, &statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+#[test]
+fn rows_are_repaired_while_the_job_goes_on() {
+    let _alone = alone();
+    let all = Content { messages: 200_000, rate: 1_000, ratios: [0.001, 0.001, 0.000_1] };
+    let topic = Topic::empty("repair", PARTITIONS, &all);
+    let start_ms = now_ms() - 200_000;
+    let half = |first: u64| (Content { messages: 100_000, ..all }, start_ms + first as i64);
+    let (first, first_ms) = half(0);
+    topic.generate_with(&first, first_ms, &[]);
+    let url = Version::Modern.url();
+    let job = Job::new("repair", &topic, Store::server(&url));
+    let config = job.config("replay", None);
+    let mut run = job.start();
+    until("the first half is committed", || {
+        run.must_run();
+        (job.processed() == first.messages).then_some(())
+    });
+    thread::scope(|scope| {
+        // The job reads these while rows of what it read before are repaired.
+        scope.spawn(|| {
+            let (second, second_ms) = half(100_000);
+            topic.generate_with(&second, second_ms, &[]);
+        });
+        for device in ["sensor_001", "sensor_002", "sensor_003"] {
+            forge(&url, &job.table(), device);
+            let before = job.processed();
+            let output = tidemill("replay", &config, &["--write"]);
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(0), "{said}");
+            assert!(said.contains("\n1 rows written\n"), "{said}");
+            eprintln!("{device}: the job came from {before} to {}", job.processed());
+        }
+    });
+    topic.close(&all, start_ms);
+    job.until_done(&mut [&mut run]);
+    run.terminate();
+    topic.expect(60_000, u64::MAX);
+    job.prove();
 }

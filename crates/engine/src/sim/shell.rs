@@ -145,6 +145,11 @@ impl World {
                 if count > limit {
                     return Err(format!("bounds: {count} commits in flight, at most {limit}"));
                 }
+                let bytes = lane.memory_bytes();
+                let most = self.scenario.memory_bytes_max(of_entry);
+                if bytes > most {
+                    return Err(format!("bounds: a lane takes {bytes} bytes, at most {most}"));
+                }
                 self.note(|| format!("w{at} takes entry #{index}: {ledger:?}"));
             }
         }

@@ -31,6 +31,14 @@ const STATE_MAX: i64 = 9;
 /// The names of the devices.
 pub(super) const DEVICES: [&str; 4] = ["a", "b", "pump-3", "d"];
 
+/// Devices of a chunk, and messages of a block, as kernel and lane have them.
+const CHUNK_ROWS: usize = 512;
+const BLOCK_MESSAGES: usize = 256;
+/// Keys, texts, tables and cold sums of a window.
+const WINDOW_REST_BYTES: usize = 32 * 1024;
+/// A letter or a late message with its key, state and payload, or a row.
+const MESSAGE_BYTES: usize = 2 * 1024;
+
 /// What a valid message says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Event {
@@ -118,6 +126,19 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Returns what a lane may hold in memory behind an entry of so many blocks: its windows, of
+    /// one chunk each, and what waits to be sent. No state is counted that the limits do not bound.
+    pub(super) fn memory_bytes_max(&self, blocks: usize) -> u64 {
+        let plan = &self.lane.rollup.plan;
+        let absent = plan.schema().fields().len() * size_of::<u32>();
+        let chunk = CHUNK_ROWS * (plan.device_window_bytes() + absent) + WINDOW_REST_BYTES;
+        let windows = self.lane.rollup.open_windows_max() as usize * chunk;
+        // A block may bring as many letters beyond the limit as it has messages.
+        let messages = self.lane.letters_per_commit_max + BLOCK_MESSAGES;
+        let commits = self.lane.commits_in_flight_max + blocks;
+        (windows + commits * messages * MESSAGE_BYTES) as u64
+    }
+
     /// Lets late messages correct their rows.
     pub(super) fn amend(&mut self) {
         let schema = schema().amendable().expect("no field has the name of such a column");

@@ -1,9 +1,9 @@
 //! Measures what a message costs a lane, from JSON to rows that nobody stores: CPU time of the
 //! thread, for one setting, as one line of JSON.
 //!
-//! `cargo run --release -p tidemill-engine --example lane_cost -- DEVICES FIELDS WINDOWS
-//! PARTITIONS`; `bench/linear.py` runs it over many settings. Messages are made outside of the measured
-//! stretches. WINDOWS is how many are open at once.
+//! Run it by `cargo run --release -p tidemill-engine --example lane_cost --` with the numbers of
+//! devices, fields, windows open at once and partitions; `bench/linear.py` does so over many
+//! settings. Messages are made outside of the measured stretches.
 
 #![expect(clippy::print_stdout, reason = "it prints figures")]
 

@@ -21,6 +21,10 @@ use crate::{
     time::{COVERAGE_SLOTS, Timestamp, WindowGrid},
 };
 
+mod order;
+
+pub(crate) use order::sort_by_key;
+
 /// What rows say of where they come from; the same for all rows of an emission.
 #[derive(Clone, Copy, Debug)]
 pub struct Lineage<'a> {
@@ -173,16 +177,16 @@ impl Window {
     #[inline]
     fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
         let (chunk, row) = Chunk::of_slot(slot);
-        if self.chunks[chunk].record_count(row) == u32::MAX {
-            return false;
-        }
-        self.mark_changed(slot);
         debug_assert!(self.contains(event.time()), "event of another window");
         // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
         let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
         let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
-        self.chunks[chunk].fold(plan, row, event, Moment { offset_ms, coverage_slot });
+        let moment = Moment { offset_ms, coverage_slot };
+        if !self.chunks[chunk].fold(plan, row, event, moment) {
+            return false;
+        }
         self.message_count += 1;
+        self.mark_changed(slot);
         true
     }
 
@@ -198,7 +202,7 @@ impl Window {
         guess: Option<usize>,
     ) -> bool {
         match guess {
-            Some(slot) if self.key(slot) == event.key() => self.fold_at(plan, slot, event),
+            Some(slot) if self.has_key(slot, event) => self.fold_at(plan, slot, event),
             _ => self.fold(plan, hasher, devices_max, event),
         }
     }
@@ -225,14 +229,18 @@ impl Window {
     #[inline]
     pub(crate) fn prefetch_states(&self, slot: usize) {
         let (chunk, row) = Chunk::of_slot(slot);
-        self.chunks[chunk].prefetch(row);
+        if let Some(chunk) = self.chunks.get(chunk) {
+            chunk.prefetch(row);
+        }
     }
 
     /// Fetches the key and the texts of a slot, whose states should be there already.
     #[inline]
     pub(crate) fn prefetch_key(&self, slot: usize) {
         let (chunk, row) = Chunk::of_slot(slot);
-        self.chunks[chunk].prefetch_key(row);
+        if let Some(chunk) = self.chunks.get(chunk) {
+            chunk.prefetch_key(row);
+        }
     }
 
     /// Returns the slot of a key, if the window holds it. A key keeps its slot.
@@ -291,7 +299,7 @@ impl Window {
             }
         };
         let mut slots: Vec<usize> = (0..self.device_count).filter(is_changed).collect();
-        slots.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        sort_by_key(&mut slots, |slot| self.key(slot));
         let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
         let mut saturated_count = 0;
         for slots in slots.chunks(piece_rows_max.max(1)) {
@@ -317,6 +325,13 @@ impl Window {
     pub(crate) fn key(&self, slot: usize) -> &[u8] {
         let (chunk, row) = Chunk::of_slot(slot);
         self.chunks[chunk].key(row)
+    }
+
+    /// Returns whether a slot exists and has the key of an event.
+    #[inline]
+    fn has_key(&self, slot: usize, event: &Message<'_>) -> bool {
+        let (chunk, row) = Chunk::of_slot(slot);
+        slot < self.device_count && self.chunks[chunk].has_key(row, event.key_place())
     }
 
     fn span(&self) -> Span {

@@ -163,6 +163,12 @@ impl<'a> States<'a> {
         (self.time(end, rank), &self.chunk.bytes[start..][..length])
     }
 
+    /// Returns the deciding text, if there was one.
+    pub(crate) fn text(&self, index: usize) -> Option<&'a [u8]> {
+        let (time_ms, text) = self.text_end(index);
+        (time_ms != self.plan.text_ends[index].1.farthest()).then_some(text)
+    }
+
     fn time(&self, end: End, rank: u64) -> i64 {
         let offset_ms = offset_of(end, rank);
         offset_ms.map_or(end.farthest(), |offset| self.span.start_ms + i64::from(offset))

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use crate::prefetch;
+use crate::processor;
 
 const FREE: u64 = 0;
 const CAPACITY_MIN: usize = 16;
@@ -26,7 +26,7 @@ impl KeyTable {
     /// Fetches the place where a hash is looked for.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch::element(&self.entries, self.home(tag(hash)));
+        processor::prefetch_element(&self.entries, self.home(tag(hash)));
     }
 
     /// Returns the first slot whose key has that hash as far as the table keeps it, and that

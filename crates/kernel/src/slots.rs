@@ -10,7 +10,7 @@ use crate::{
     aggregate::{most_frequent::CodeCounts, sum, wide::WideSum},
     event::Text,
     plan::Plan,
-    prefetch,
+    processor,
 };
 
 mod fold;
@@ -126,15 +126,15 @@ impl Chunk {
     /// Fetches the lines of a row.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
-        prefetch::lines(self.row(row));
+        processor::prefetch_lines(self.row(row));
     }
 
     /// Fetches the key of a row, and the texts behind it: they were appended together.
     #[inline]
     pub(crate) fn prefetch_key(&self, row: usize) {
         let (start, _) = unspan(self.row(row)[KEY]);
-        prefetch::element(&self.bytes, start);
-        prefetch::element(&self.bytes, start + LINE_WORDS * size_of::<u64>());
+        processor::prefetch_element(&self.bytes, start);
+        processor::prefetch_element(&self.bytes, start + LINE_WORDS * size_of::<u64>());
     }
 
     #[inline]

@@ -310,11 +310,11 @@ impl Window {
             let mut piece = RowBlock::new();
             for (index, slot) in slots.iter().enumerate() {
                 // By the order of their keys rows lie anywhere.
-                for (next, prefetch) in [
-                    (index + STATES_AHEAD, Self::prefetch_states as fn(&Window, usize)),
-                    (index + KEY_AHEAD, Self::prefetch_key),
-                ] {
-                    slots.get(next).into_iter().for_each(|slot| prefetch(self, *slot));
+                if let Some(slot) = slots.get(index + STATES_AHEAD) {
+                    self.prefetch_states(*slot);
+                }
+                if let Some(slot) = slots.get(index + KEY_AHEAD) {
+                    self.prefetch_key(*slot);
                 }
                 saturated_count += self.emit_row(plan, shape, lineage, *slot, &mut piece);
             }

@@ -4,19 +4,30 @@ from pathlib import Path
 
 import consumer
 import file_rows
+import kernel
 import memory
 import profile_file
 from process import WORK
 from results import Results
 
 
+def quicken(options):
+    """Sizes for a look; medians need more."""
+    options.kernel_messages, options.kernel_repeats = 500_000, 3
+    options.messages, options.topic_messages, options.repeats = 500_000, 500_000, 1
+
+
 def main():
     parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
-    parser.add_argument("what", choices=["file", "consumer", "memory", "profile", "all"])
+    parser.add_argument("what", choices=["kernel", "file", "consumer", "memory", "profile", "all"])
     parser.add_argument("--messages", type=int, default=3_000_000, help="of each file")
     parser.add_argument("--topic-messages", type=int, default=2_000_000)
     parser.add_argument("--devices", type=int, nargs="+", default=[500, 10_000])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--kernel-messages", type=int, default=4_000_000, help="of A, B and C")
+    parser.add_argument("--kernel-repeats", type=int, default=5)
+    parser.add_argument("--sets", nargs="+", choices=kernel.NAMES, default=kernel.NAMES)
+    parser.add_argument("--quick", action="store_true", help="500,000 messages, fewer repeats")
     parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
     parser.add_argument("--partitions", type=int, nargs="+", default=[4])
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
@@ -24,7 +35,11 @@ def main():
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     results = Results()
+    if options.quick:
+        quicken(options)
     everything = options.what == "all"
+    if everything or options.what == "kernel":
+        kernel.measure(results, options.kernel_messages, options.kernel_repeats, options.sets)
     if everything or options.what == "file":
         for devices in options.devices:
             file_rows.measure(results, options.flink_home, options.messages, devices,

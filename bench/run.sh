@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|file|consumer|memory|profile] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [all|kernel|file|consumer|memory|profile] [--quick] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,10 @@ work=$PWD/target/bench
 mkdir -p "$work"
 options=()
 
-cargo build --release --package tidemill
+cargo build --release --package tidemill --bin tidemill
+if [[ $what == kernel || $what == all ]]; then
+  cargo build --release --package tidemill --example bench_data --example kernel_speed
+fi
 if [[ $what == file || $what == all ]]; then
   options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
 fi

@@ -6,6 +6,7 @@ import consumer
 import file_rows
 import kernel
 import memory
+import peers
 import profile_file
 from process import WORK
 from results import Results
@@ -15,11 +16,12 @@ def quicken(options):
     """Sizes for a look; medians need more."""
     options.kernel_messages, options.kernel_repeats = 500_000, 3
     options.messages, options.topic_messages, options.repeats = 500_000, 500_000, 1
+    options.peer_messages = 500_000
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
-    parser.add_argument("what", choices=["kernel", "file", "consumer", "memory", "profile", "all"])
+    parser.add_argument("what", choices=["kernel", "file", "consumer", "peers", "memory", "profile", "all"])
     parser.add_argument("--messages", type=int, default=3_000_000, help="of each file")
     parser.add_argument("--topic-messages", type=int, default=2_000_000)
     parser.add_argument("--devices", type=int, nargs="+", default=[500, 10_000])
@@ -30,6 +32,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="500,000 messages, fewer repeats")
     parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
     parser.add_argument("--partitions", type=int, nargs="+", default=[4])
+    parser.add_argument("--peer-messages", type=int, default=4_000_000, help="of set A")
+    parser.add_argument("--peers-python", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--vmagent", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -46,6 +51,9 @@ def main():
                               options.repeats)
     if everything or options.what == "consumer":
         consumer.measure(results, options.lines, options.topic_messages, options.repeats)
+    if everything or options.what == "peers":
+        tools = peers.Tools(options.peers_python, options.flink_home, options.vmagent)
+        peers.measure(results, tools, options.peer_messages, options.repeats)
     if everything or options.what == "memory":
         for partitions in options.partitions:
             memory.measure(results, options.seconds, partitions)

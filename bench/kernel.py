@@ -9,6 +9,7 @@ import subprocess
 
 from process import REPOSITORY, WORK, run
 
+TYPED_PARSER = WORK / "typed-parser" / "release" / "typed-parser-bench"
 EXAMPLES = REPOSITORY / "target" / "release" / "examples"
 SETS = WORK / "sets"
 
@@ -67,6 +68,7 @@ def measure(results, messages, repeats, sets):
         if name in sets:
             count = messages if name in WHOLE else max(messages // 4, min(messages, 500_000))
             found[name] = one(results, name, count, repeats)
+    typed = typed_parser(results, found["d"]["messages"], repeats) if "d" in found else None
     lines = ["| data | target M msg/s | median | least | reached of target | ns, median "
              "| after the first fifth, ns | rows | a row at the end, ns "
              "| bytes per open device-minute |",
@@ -74,7 +76,7 @@ def measure(results, messages, repeats, sets):
     for name, title, target in TARGETS:
         if name in found:
             lines.append(line(title, target, found[name]))
-    notes = extra(found)
+    notes = extra(found, typed)
     for text in [*lines, *notes]:
         print(text, flush=True)
     table, notes = "\n".join(lines), "\n".join(notes)
@@ -112,6 +114,16 @@ def one(results, name, messages, repeats):
     return found
 
 
+def typed_parser(results, messages, repeats):
+    """sonic-rs into a struct, and our fold and rows behind it, on set D."""
+    usage = run([TYPED_PARSER, data_set("d", messages), repeats], WORK / "typed-parser.log")
+    found = json.loads(usage.output)
+    for number, spent_s in enumerate(found["passes"], 1):
+        results.add("kernel", "d", "sonic-rs", "typed + fold", number, messages, spent_s, spent_s,
+                    usage.rss_max_kib)
+    return found
+
+
 def median_ns(found):
     return statistics.median(used["cpu_s"] for used in found["passes"]) * 1e9 / found["messages"]
 
@@ -128,9 +140,17 @@ def line(title, target, found):
             f"| {of_row * 1e9:.0f} | {per_open[0]:.0f} (resident {per_open[1]:.0f}) |")
 
 
-def extra(found):
+def extra(found, typed):
     """The targets that are no rate."""
     notes = []
+    if typed:
+        if typed["rows"] != found["d"]["rows"]:
+            raise SystemExit(f"sonic-rs gives {typed['rows']} rows of D, not {found['d']['rows']}")
+        theirs = statistics.median(typed["passes"]) * 1e9 / typed["messages"]
+        ours = median_ns(found["d"])
+        notes.append(f"- D: sonic-rs into a struct known when compiled, with the same fold: "
+                     f"{theirs:.0f} ns, ours {ours:.0f} ns: {ours / theirs:.2f} ×, target at most "
+                     "1 ×.")
     if "b" in found:
         of_b = found["b"]["open_bytes"] / found["b"]["open_rows"]
         share = statistics.median(used["system_s"] for used in found["b"]["passes"])

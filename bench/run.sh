@@ -13,6 +13,10 @@ cargo build --release --package tidemill --bin tidemill
 if [[ $what == kernel || $what == peers || $what == all ]]; then
   cargo build --release --package tidemill --example bench_data --example kernel_speed
 fi
+if [[ $what == kernel || $what == all ]]; then
+  # The parser picks its instructions when it is compiled.
+  RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --manifest-path bench/typed-parser/Cargo.toml --target-dir "$work/typed-parser"
+fi
 if [[ $what == file || $what == peers || $what == all ]]; then
   options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
 fi

@@ -27,8 +27,8 @@ soak: ## three replicas that are killed, paused and restarted: make soak SECONDS
 soak-pulsar: ## two consumers while broker and consumers are killed: make soak-pulsar FOR=20m
 	env -u TIDEMILL_PULSAR_URL cargo run --package tidemill-pulsar --example failover_soak -- --for $(or $(FOR),20m)
 
-bench: ## file -> rows against the Flink baseline, Pulsar consumer against the pulsar crate
-	bench/run.sh
+bench: ## what it costs, against targets and other engines, ten minutes: make bench ARGS=--quick
+	bench/run.sh all $(ARGS)
 
 bench-check: ## instructions per message against the stored ones; fails above +3 %
 	python3 -B bench/check.py

@@ -75,6 +75,11 @@ def run_tidemill(results, case, data, messages, repeat):
     usage = run([TIDEMILL, "run", config], WORK / "file-rows.log")
     results.add("file", case, "tidemill", "whole", repeat, messages, usage.cpu_s, usage.wall_s,
                 usage.rss_max_kib)
+    return stored_sums(store)
+
+
+def stored_sums(store):
+    """What is compared with the other side: rows, messages, sums over the rows."""
     means = " + ".join(GAUGES)
     counters = " + ".join(COUNTERS)
     with sqlite3.connect(store) as database:
@@ -83,10 +88,10 @@ def run_tidemill(results, case, data, messages, repeat):
             f"sum({means}), sum(temperature_min + temperature_max) FROM bench").fetchone()
 
 
-def run_flink(results, flink_home, case, data, messages, repeat):
+def run_flink(results, flink_home, case, data, messages, repeat, bench="file"):
     with Cluster(flink_home) as cluster:
         used = cluster.run("--path", str(data))
-    add = lambda *values: results.add("file", case, "flink", *values, used["rss_max_kib"])
+    add = lambda *values: results.add(bench, case, "flink", *values, used["rss_max_kib"])
     add("steady", repeat, used["steady_messages"], used["steady_cpu_s"], used["steady_wall_s"])
     add("whole", repeat, messages, used["whole_cpu_s"], used["wall_s"])
     print(f"   (not counted: JobManager {used['job_manager_cpu_s']:.1f} s of CPU)", flush=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|file|consumer|memory|profile] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [all|kernel|file|consumer|peers|memory|profile] [--quick] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +9,15 @@ work=$PWD/target/bench
 mkdir -p "$work"
 options=()
 
-cargo build --release --package tidemill
-if [[ $what == file || $what == all ]]; then
+cargo build --release --package tidemill --bin tidemill
+if [[ $what == kernel || $what == peers || $what == all ]]; then
+  cargo build --release --package tidemill --example bench_data --example kernel_speed
+fi
+if [[ $what == kernel || $what == all ]]; then
+  # The parser picks its instructions when it is compiled.
+  RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --manifest-path bench/typed-parser/Cargo.toml --target-dir "$work/typed-parser"
+fi
+if [[ $what == file || $what == peers || $what == all ]]; then
   options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
 fi
 if [[ $what == consumer || $what == all ]]; then
@@ -20,5 +27,15 @@ if [[ $what == consumer || $what == all ]]; then
   lines=$work/consumer-lines.ndjson
   [[ -s $lines ]] || target/release/tidemill generate --messages 100000 --out "$lines"
   options+=(--lines "$lines")
+fi
+if [[ $what == peers || $what == all ]]; then
+  python=$work/peers-venv/bin/python
+  [[ -x $python ]] || python3 -m venv "$work/peers-venv"
+  "$python" -m pip install -q --disable-pip-version-check -r bench/peers/requirements.txt
+  options+=(--peers-python "$python")
+  # Without Go there is no vmagent in the table.
+  if command -v go >/dev/null && bench/peers/vmagent.sh "$work/vmagent"; then
+    options+=(--vmagent "$work/vmagent")
+  fi
 fi
 exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/bench.py "$what" "${options[@]+"${options[@]}"}" "$@"

@@ -28,8 +28,10 @@ use tidemill_kernel::{
 const MINUTE_MS: i64 = 60_000;
 const START_MS: i64 = 1_700_000_040_000;
 const ENTRY_MESSAGES: usize = 1_000;
-/// Entries between two readings of the clock.
+/// Entries that are made at once, outside of the measured stretches.
 const ROUND_ENTRIES: usize = 20;
+/// Entries of each partition before any is measured.
+const WARM_ENTRIES: usize = 4;
 /// Minutes of event time that are measured; the ones before fill the windows.
 const MINUTES: usize = 3;
 
@@ -45,6 +47,11 @@ impl Setting {
     /// Enough for every device to be in every window, and for the clock to be read often.
     fn messages_per_minute(&self) -> usize {
         (2 * self.devices * self.windows).max(100_000)
+    }
+
+    /// Until every lane has seen some entries and has learnt how its messages look.
+    fn warm_minutes(&self) -> usize {
+        (WARM_ENTRIES * ENTRY_MESSAGES * self.partitions).div_ceil(self.messages_per_minute())
     }
 }
 
@@ -70,49 +77,74 @@ fn measure(setting: &Setting) -> Result<(), Box<dyn std::error::Error>> {
     lanes.iter_mut().for_each(|lane| lane.start(None, 0, &mut actions));
     let per_minute = setting.messages_per_minute();
     let mut load = Load { random: 7, sent: 0, per_minute };
-    let (warm, total) = (setting.windows * per_minute, (setting.windows + MINUTES) * per_minute);
-    let (mut spent_ns, mut counted, mut row_count, mut bytes) = (0, 0, 0, 0);
-    let mut memory_bytes = 0;
-    while load.sent < total {
+    let warm = (setting.windows + setting.warm_minutes()) * per_minute;
+    let (mut quiet, mut closing) = (Share::default(), Share::default());
+    let (mut row_count, mut memory_bytes) = (0, 0);
+    while load.sent < warm + MINUTES * per_minute {
         let is_warm = load.sent >= warm;
         let entries: Vec<(usize, Entry)> =
             (0..ROUND_ENTRIES).map(|_| load.entry(setting)).collect();
-        let start_ns = cpu_ns();
         for (partition, entry) in &entries {
-            let lane = &mut lanes[*partition];
-            lane.take(entry, 0, &mut actions);
-            for action in std::mem::take(&mut actions) {
-                match action {
-                    Action::Commit { commit, .. } => {
-                        row_count +=
-                            commit.rows.iter().map(|piece| piece.row_count()).sum::<usize>();
-                        lane.committed(Ok(()), &mut actions);
-                    }
-                    Action::Failed(error) => return Err(error.to_string().into()),
-                    _ => {}
-                }
+            let start_ns = cpu_ns();
+            let rows = take(&mut lanes[*partition], entry, &mut actions)?;
+            let spent_ns = cpu_ns() - start_ns;
+            if is_warm {
+                let share = if rows == 0 { &mut quiet } else { &mut closing };
+                share.spent_ns += spent_ns;
+                share.messages += entry.messages.len();
+                share.bytes += entry.buffer.len();
+                row_count += rows;
             }
-            actions.clear();
-        }
-        if is_warm {
-            spent_ns += cpu_ns() - start_ns;
-            counted += entries.iter().map(|(_, entry)| entry.messages.len()).sum::<usize>();
-            bytes += entries.iter().map(|(_, entry)| entry.buffer.len()).sum::<usize>();
         }
         memory_bytes = memory_bytes.max(lanes.iter().map(Lane::memory_bytes).sum());
     }
+    let messages = quiet.messages + closing.messages;
+    let without_rows = match quiet.messages {
+        0 => "null".into(),
+        count => format!("{:.1}", quiet.spent_ns as f64 / count as f64),
+    };
     println!(
-        "{{\"devices\":{},\"fields\":{},\"windows\":{},\"partitions\":{},\"messages\":{counted},\
-         \"ns_per_message\":{:.1},\"bytes_per_message\":{},\"rows\":{row_count},\
-         \"open_bytes\":{memory_bytes}}}",
+        "{{\"devices\":{},\"fields\":{},\"windows\":{},\"partitions\":{},\
+         \"messages\":{messages},\"ns_per_message\":{:.1},\"ns_without_rows\":{without_rows},\
+         \"bytes_per_message\":{},\"rows\":{row_count},\"open_bytes\":{memory_bytes}}}",
         setting.devices,
         setting.fields,
         setting.windows,
         setting.partitions,
-        spent_ns as f64 / counted as f64,
-        bytes / counted,
+        (quiet.spent_ns + closing.spent_ns) as f64 / messages as f64,
+        (quiet.bytes + closing.bytes) / messages,
     );
     Ok(())
+}
+
+/// What entries of one kind took: those that close a window and write its rows, or the others.
+#[derive(Default)]
+struct Share {
+    spent_ns: u64,
+    messages: usize,
+    bytes: usize,
+}
+
+/// Gives an entry to a lane and does what it asks for; returns how many rows came of it.
+fn take(
+    lane: &mut Lane,
+    entry: &Entry,
+    actions: &mut Vec<Action>,
+) -> Result<usize, Box<dyn std::error::Error>> {
+    let mut rows = 0;
+    lane.take(entry, 0, actions);
+    for action in std::mem::take(actions) {
+        match action {
+            Action::Commit { commit, .. } => {
+                rows += commit.rows.iter().map(|piece| piece.row_count()).sum::<usize>();
+                lane.committed(Ok(()), actions);
+            }
+            Action::Failed(error) => return Err(error.to_string().into()),
+            _ => {}
+        }
+    }
+    actions.clear();
+    Ok(rows)
 }
 
 fn config(setting: &Setting) -> Result<LaneConfig, Box<dyn std::error::Error>> {

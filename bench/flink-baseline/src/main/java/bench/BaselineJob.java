@@ -33,6 +33,11 @@ public class BaselineJob {
         @Override public String map(String s) { slot.add(); return s; }
     }
 
+    /** Times are RFC 3339, or whole milliseconds since 1970. */
+    static long millis(String time) {
+        return time.indexOf('-') < 0 ? Long.parseLong(time) : Instant.parse(time).toEpochMilli();
+    }
+
     public static void main(String[] args) throws Exception {
         ParameterTool p = ParameterTool.fromArgs(args);
         StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment();
@@ -46,7 +51,7 @@ public class BaselineJob {
                 .map(new Parse())
                 .assignTimestampsAndWatermarks(
                         WatermarkStrategy.<SensorRecord>forBoundedOutOfOrderness(Duration.ofSeconds(5))
-                                .withTimestampAssigner((r, t) -> Instant.parse(r.time).toEpochMilli()))
+                                .withTimestampAssigner((r, t) -> millis(r.time)))
                 .keyBy(r -> r.deviceId)
                 .window(TumblingEventTimeWindows.of(Duration.ofMinutes(1)))
                 .aggregate(new RollupAggregate())

@@ -19,6 +19,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
     parser.add_argument("--partitions", type=int, nargs="+", default=[4])
+    parser.add_argument("--no-flink", action="store_true", help="the file without the other side")
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -8,9 +8,13 @@ what=${1:-all}
 work=$PWD/target/bench
 mkdir -p "$work"
 options=()
+with_flink=1
+for option; do
+  if [[ $option == --no-flink ]]; then with_flink=; fi
+done
 
 cargo build --release --package tidemill
-if [[ $what == file || $what == all ]]; then
+if [[ $with_flink && ($what == file || $what == all) ]]; then
   options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
 fi
 if [[ $what == consumer || $what == all ]]; then

@@ -20,6 +20,7 @@ use std::{
 use tidemill_kernel::event::Position;
 
 use super::{
+    AHEAD_BYTES_MAX,
     archive::{Format, MAGIC_BYTES, Unpack},
     lines::LineCutter,
     reader::{READ_BYTES, entry},
@@ -43,7 +44,7 @@ type Stream = Box<dyn Read + Send>;
 pub struct StdinConfig {
     /// Bytes of a line that are kept; a longer one is rejected as too large.
     pub line_bytes_max: usize,
-    /// Bytes read ahead of what is processed.
+    /// Bytes read ahead of what is processed, at most [`AHEAD_BYTES_MAX`].
     pub queue_bytes_max: u64,
 }
 
@@ -61,7 +62,8 @@ pub(super) fn open_stream(stream: Stream, config: StdinConfig) -> PullSource {
         phase: Phase::Unknown(Vec::new()),
     };
     let reader: Box<dyn PartitionReader> = Box::new(reader);
-    PullSource::new(vec![(Arc::from(PARTITION), reader)], config.queue_bytes_max)
+    let ahead_bytes_max = config.queue_bytes_max.min(AHEAD_BYTES_MAX);
+    PullSource::new(vec![(Arc::from(PARTITION), reader)], ahead_bytes_max)
 }
 
 /// A part of the content and when it arrived, or why there is no more.
@@ -143,13 +145,11 @@ impl StdinReader {
         }
         // Reading from memory does not fail.
         cutter.fill(rest, rest.len()).map_err(|error| error.to_string())?;
-        let (buffer, lines) = cutter.cut(at_end);
-        let identity = *identity;
+        let entry = entry(*identity, arrived_ms, cutter, at_end);
         if at_end {
             self.phase = Phase::Ended;
         }
         drop(held);
-        let entry = entry(identity, arrived_ms, buffer, &lines);
         Ok(entry.map_or(Pull::Again, Pull::Entry))
     }
 

@@ -6,19 +6,23 @@ import consumer
 import file_rows
 import memory
 import profile_file
+import steady
 from process import WORK
 from results import Results
+
+PARTS = ["file", "consumer", "memory", "steady", "profile", "all"]
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
-    parser.add_argument("what", choices=["file", "consumer", "memory", "profile", "all"])
+    parser.add_argument("what", choices=PARTS)
     parser.add_argument("--messages", type=int, default=3_000_000, help="of each file")
     parser.add_argument("--topic-messages", type=int, default=2_000_000)
     parser.add_argument("--devices", type=int, nargs="+", default=[500, 10_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
     parser.add_argument("--partitions", type=int, nargs="+", default=[4])
+    parser.add_argument("--steady-seconds", type=int, default=120)
     parser.add_argument("--no-flink", action="store_true", help="the file without the other side")
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
@@ -35,6 +39,8 @@ def main():
     if everything or options.what == "memory":
         for partitions in options.partitions:
             memory.measure(results, options.seconds, partitions)
+    if everything or options.what == "steady":
+        steady.measure(results, options.steady_seconds)
     if everything or options.what == "profile":
         profile_file.measure(results)
     print(f"written to {results.folder}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|file|consumer|memory|profile] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [all|file|consumer|memory|steady|profile] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,5 +24,8 @@ if [[ $what == consumer || $what == all ]]; then
   lines=$work/consumer-lines.ndjson
   [[ -s $lines ]] || target/release/tidemill generate --messages 100000 --out "$lines"
   options+=(--lines "$lines")
+fi
+if [[ $what == steady || $what == all ]]; then
+  cargo build --release --package tidemill-pulsar --example arrivals
 fi
 exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/bench.py "$what" "${options[@]+"${options[@]}"}" "$@"

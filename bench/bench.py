@@ -3,6 +3,7 @@ import argparse
 from pathlib import Path
 
 import consumer
+import drain
 import file_rows
 import memory
 import profile_file
@@ -10,7 +11,7 @@ import steady
 from process import WORK
 from results import Results
 
-PARTS = ["file", "consumer", "memory", "steady", "profile", "all"]
+PARTS = ["file", "consumer", "memory", "steady", "drain", "profile", "all"]
 
 
 def main():
@@ -41,6 +42,8 @@ def main():
             memory.measure(results, options.seconds, partitions)
     if everything or options.what == "steady":
         steady.measure(results, options.steady_seconds)
+    if everything or options.what == "drain":
+        drain.measure(results, options.topic_messages, options.repeats)
     if everything or options.what == "profile":
         profile_file.measure(results)
     print(f"written to {results.folder}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|file|consumer|memory|steady|profile] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [all|file|consumer|memory|steady|drain|profile] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."

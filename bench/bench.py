@@ -7,11 +7,12 @@ import drain
 import file_rows
 import memory
 import profile_file
+import replay
 import steady
 from process import WORK
 from results import Results
 
-PARTS = ["file", "consumer", "memory", "steady", "drain", "profile", "all"]
+PARTS = ["file", "consumer", "memory", "steady", "drain", "replay", "profile", "all"]
 
 
 def main():
@@ -44,6 +45,8 @@ def main():
         steady.measure(results, options.steady_seconds)
     if everything or options.what == "drain":
         drain.measure(results, options.topic_messages, options.repeats)
+    if everything or options.what == "replay":
+        replay.measure(results, options.repeats)
     if everything or options.what == "profile":
         profile_file.measure(results)
     print(f"written to {results.folder}")

@@ -5,7 +5,10 @@
 //! `PARTITION UNIX_MICROSECONDS SECOND` each time, the second as the messages write it. It ends
 //! when it is killed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tidemill_pulsar::{
     Client, ClientConfig, Consumer, ConsumerConfig, ConsumerEvent, Entry, StartAt, partition_topic,
@@ -68,7 +71,8 @@ fn note(entry: &Entry, newest: &mut Vec<u8>, partition: u32, arrived_us: u128) -
         if second > newest.as_slice() {
             newest.clear();
             newest.extend_from_slice(second);
-            println!("{partition} {arrived_us} {}", String::from_utf8_lossy(second));
+            let line = format!("{partition} {arrived_us} {}\n", String::from_utf8_lossy(second));
+            std::io::stdout().write_all(line.as_bytes()).expect("somebody reads it");
         }
     }
     count

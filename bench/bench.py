@@ -2,6 +2,7 @@
 import argparse
 from pathlib import Path
 
+import catch_up
 import consumer
 import drain
 import file_rows
@@ -12,7 +13,8 @@ import steady
 from process import WORK
 from results import Results
 
-PARTS = ["file", "consumer", "memory", "steady", "drain", "replay", "profile", "all"]
+PARTS = ["file", "consumer", "memory", "steady", "drain", "replay", "catch-up",
+         "profile", "all"]
 
 
 def main():
@@ -25,6 +27,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=180, help="of the sensor job")
     parser.add_argument("--partitions", type=int, nargs="+", default=[4])
     parser.add_argument("--steady-seconds", type=int, default=120)
+    parser.add_argument("--minutes", type=int, default=6, help="of messages to catch up with")
     parser.add_argument("--no-flink", action="store_true", help="the file without the other side")
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
@@ -47,6 +50,8 @@ def main():
         drain.measure(results, options.topic_messages, options.repeats)
     if everything or options.what == "replay":
         replay.measure(results, options.repeats)
+    if everything or options.what == "catch-up":
+        catch_up.measure(results, options.minutes)
     if everything or options.what == "profile":
         profile_file.measure(results)
     print(f"written to {results.folder}")

@@ -94,7 +94,7 @@ def report(results, seconds, partitions, samples, verify):
     results.section(f"""
 ## Memory of the sensor job, {partitions} partition(s)
 
-{DEVICES} devices, {RATE_PER_S:,} messages/s from a real broker (LZ4 batches of 1,000) at real pace
+{DEVICES} devices, {RATE_PER_S:,} messages/s from a real broker (LZ4 batches of 10 ms) at real pace
 for {took:.0f} s ({messages / took:,.0f} messages/s reached), rows into the embedded store.
 
 | resident memory, peak (VmHWM) | resident, median | share of one processor | verify |

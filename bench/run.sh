@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|file|consumer|memory|steady|drain|replay|profile] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [all|file|consumer|memory|steady|drain|replay|catch-up|profile] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,5 +30,8 @@ if [[ $what == steady || $what == all ]]; then
 fi
 if [[ $what == replay || $what == all ]]; then
   cargo build --release --package tidemill-pulsar --example replay_server
+fi
+if [[ $what == catch-up || $what == all ]]; then
+  cargo build --release --package tidemill-source --example retime
 fi
 exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/bench.py "$what" "${options[@]+"${options[@]}"}" "$@"

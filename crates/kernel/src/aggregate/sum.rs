@@ -144,12 +144,25 @@ impl FloatSum {
         FloatSum(units)
     }
 
+    /// Returns the sum, rounded once to nearest even. Powers of two are exact because the smallest
+    /// result, 2^-76, is far above the subnormal range.
+    #[inline]
+    fn rounded(self) -> f64 {
+        let (high, low) = (self.0 >> LOW_BITS, self.0 as u64 & ((1 << LOW_BITS) - 1));
+        match i64::try_from(high) {
+            // Both are whole doubles, so that adding them is the only rounding: a quarter of what
+            // the conversion of 128 bits takes.
+            Ok(high) if high.unsigned_abs() < 1 << 53 => {
+                high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
+            }
+            _ => self.0 as f64 * UNIT,
+        }
+    }
+
     /// Returns the sum together with what was outside of the hot domain, rounded once.
     pub fn round(self, cold: Option<&WideSum>) -> Rounded {
         match cold {
-            // The conversion rounds to nearest even; the multiplication by a power of two is exact
-            // because the smallest result, 2^-76, is far above the subnormal range.
-            None => Rounded { value: self.0 as f64 * UNIT, saturated: false },
+            None => Rounded { value: self.rounded(), saturated: false },
             Some(cold) => {
                 let mut total = cold.clone();
                 total.add_units(self.0);
@@ -221,6 +234,25 @@ mod tests {
         assert_eq!(sum(&[f64::MAX, f64::MAX, -f64::MAX]), f64::MAX);
         assert_eq!(sum(&[]).to_bits(), 0);
         assert_eq!(sum(&[-0.0]).to_bits(), 0);
+    }
+
+    #[test]
+    fn both_ways_of_rounding_give_the_same_bits() {
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            i128::from(state) << 64 | i128::from(state.rotate_left(29))
+        };
+        for round in 0..200_000 {
+            // Of every size, and with runs of zeros or ones behind so that ties come up.
+            let units = random() >> (round % 128);
+            let zeros = round / 128 % 90;
+            for units in [units, units >> zeros << zeros, (units >> zeros << zeros).wrapping_sub(1)]
+            {
+                let rounded = FloatSum(units).rounded();
+                assert_eq!(rounded.to_bits(), (units as f64 * UNIT).to_bits(), "{units}");
+            }
+        }
     }
 
     #[test]

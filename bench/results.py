@@ -16,7 +16,7 @@ class Results:
     def __init__(self):
         began = datetime.datetime.now(datetime.timezone.utc)
         self.began = began.strftime("%Y-%m-%d %H:%M UTC")
-        self.folder = REPOSITORY / "bench" / "runs" / f"{began:%Y%m%d-%H%M}-{machine()}"
+        self.folder = REPOSITORY / "bench" / "runs" / f"{began:%Y%m%d-%H%M%S}-{machine()}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rows, self.sections = [], []
         with open(self.folder / "raw.csv", "w", newline="") as file:

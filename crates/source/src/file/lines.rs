@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 /// Buffers that wait to be used again; more are given back to the system.
 const SPARE_BUFFERS_MAX: usize = 8;
+/// A larger buffer, which a long line has made, is given back, too.
+const SPARE_BUFFER_BYTES_MAX: usize = 512 * 1024;
 
 /// A line without its line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,9 @@ impl AsRef<[u8]> for Used {
 
 impl Drop for Used {
     fn drop(&mut self) {
+        if self.buffer.capacity() > SPARE_BUFFER_BYTES_MAX {
+            return;
+        }
         let mut spare = self.spare.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_BUFFERS_MAX {
             spare.push(std::mem::take(&mut self.buffer));

@@ -3,22 +3,29 @@ import argparse
 import sys
 from pathlib import Path
 
+import catch_up
 import consumer
+import drain
 import file_rows
 import kernel
 import memory
 import peers
 import profile_file
+import replay
+import steady
 from process import WORK
 from results import Results
 
-
-PARTS = ["kernel", "file", "consumer", "peers", "memory", "profile", "all"]
+PARTS = ["file", "consumer", "memory", "steady", "drain", "replay", "catch-up",
+         "profile", "all"]
+PARTS = ["kernel", "file", "consumer", "peers", "memory", "steady", "drain", "replay", "catch-up",
+         "profile", "all"]
 
 # Sizes that are not given: of all parts in one go, about ten minutes, and of a look.
-BRIEF = {"kernel_repeats": 3, "repeats": 2, "seconds": 60}
+BRIEF = {"kernel_repeats": 3, "repeats": 2, "seconds": 60, "steady_seconds": 60, "minutes": 3}
 QUICK = {"kernel_messages": 500_000, "kernel_repeats": 3, "messages": 500_000,
-         "topic_messages": 500_000, "peer_messages": 500_000, "repeats": 1, "seconds": 30}
+         "topic_messages": 500_000, "peer_messages": 500_000, "repeats": 1, "seconds": 30,
+         "steady_seconds": 30, "minutes": 1}
 
 
 def main():
@@ -37,6 +44,9 @@ def main():
     parser.add_argument("--peer-messages", type=int, default=4_000_000, help="of set A")
     parser.add_argument("--peers-python", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--vmagent", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--steady-seconds", type=int, default=120)
+    parser.add_argument("--minutes", type=int, default=6, help="of messages to catch up with")
+    parser.add_argument("--no-flink", action="store_true", help="the file without the other side")
     parser.add_argument("--flink-home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lines", type=Path, help=argparse.SUPPRESS)
     if "all" in sys.argv[1:2]:
@@ -61,6 +71,14 @@ def main():
     if everything or options.what == "memory":
         for partitions in options.partitions:
             memory.measure(results, options.seconds, partitions)
+    if everything or options.what == "steady":
+        steady.measure(results, options.steady_seconds)
+    if everything or options.what == "drain":
+        drain.measure(results, options.topic_messages, options.repeats)
+    if everything or options.what == "replay":
+        replay.measure(results, options.repeats)
+    if everything or options.what == "catch-up":
+        catch_up.measure(results, options.minutes)
     if everything or options.what == "profile":
         profile_file.measure(results)
     print(f"written to {results.folder}")

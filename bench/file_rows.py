@@ -1,8 +1,10 @@
 """NDJSON file to rows: the tidemill process against the Flink baseline, on the same file.
 
 Tidemill stores rows, commits and ledger in SQLite; Flink discards its rows and takes no
-checkpoints. Both results are summed up and compared, so that equal work is proved.
+checkpoints. Both results are summed up and compared, so that equal work is proved. Without Flink
+(`--no-flink`) the same file packed with zstd is read instead, and compared likewise.
 """
+import shutil
 import sqlite3
 import subprocess
 
@@ -35,16 +37,10 @@ COUNTERS = ["error_count", "packets_sent", "packets_received", "bytes_sent", "by
 def measure(results, flink_home, messages, devices, repeats):
     """Measures one number of devices, both sides in turn."""
     case = f"{devices} devices"
-    data = WORK / f"sensors-{devices}-{messages}.ndjson"
-    if not data.exists():
-        partial = data.with_suffix(".partial")
-        subprocess.run([TIDEMILL, "generate", "--messages", str(messages), "--devices",
-                        str(devices), "--out", str(partial)], check=True)
-        partial.rename(data)
-    # Whoever is first would else pay for the disk, and the others read from memory.
-    with data.open("rb") as file:
-        while file.read(1 << 20):
-            pass
+    data = generated(messages, devices)
+    if flink_home is None:
+        return measure_alone(results, data, messages, devices, repeats)
+    in_memory(data)
     sums = []
     for repeat in range(1, repeats + 1):
         print(f"-- file to rows, {case}, {messages:,} messages, repeat {repeat}", flush=True)
@@ -66,14 +62,73 @@ messages, counters and means of both sides agree.
 """)
 
 
-def run_tidemill(results, case, data, messages, repeat):
+def measure_alone(results, data, messages, devices, repeats):
+    """Measures one number of devices without another side: the plain file and the packed one."""
+    case = f"{devices} devices"
+    files = {"plain": data}
+    if shutil.which("zstd"):
+        files["zstd"] = packed(data)
+    else:
+        print("-- no zstd file: zstd is not there (Debian: zstd)", flush=True)
+    sums = []
+    for file in files.values():
+        in_memory(file)
+    for repeat in range(1, repeats + 1):
+        print(f"-- file to rows, {case}, {messages:,} messages, repeat {repeat}", flush=True)
+        for part, file in files.items():
+            sums.append(run_tidemill(results, case, file, messages, repeat, part))
+    agree(sums, messages)
+    parts = [("tidemill", part) for part in files]
+    packing = ""
+    if "zstd" in files:
+        share = files["zstd"].stat().st_size / data.stat().st_size
+        packing = f" The packed file has {share:.0%} of its size and gives the same rows."
+    results.section(f"""
+## File to rows, {case}, Tidemill alone
+
+{messages:,} messages ({data.stat().st_size / messages:.0f} bytes each, one file), {sums[0][0]:,}
+rows; the whole process, rows and commits in SQLite.{packing}
+
+{results.table("file", case, parts[0], parts[1:])}
+""")
+
+
+def generated(messages, devices):
+    """Makes the file of messages, or takes the one of an earlier run."""
+    data = WORK / f"sensors-{devices}-{messages}.ndjson"
+    if not data.exists():
+        partial = data.with_suffix(".partial")
+        subprocess.run([TIDEMILL, "generate", "--messages", str(messages), "--devices",
+                        str(devices), "--out", str(partial)], check=True)
+        partial.rename(data)
+    return data
+
+
+def packed(data):
+    """Packs the file as `zstd` does by default."""
+    archive = data.with_suffix(".ndjson.zst")
+    if not archive.exists():
+        partial = data.with_suffix(".partial")
+        subprocess.run(["zstd", "-q", "-f", "-o", str(partial), str(data)], check=True)
+        partial.rename(archive)
+    return archive
+
+
+def in_memory(path):
+    """Reads a file once: whoever is first would else pay for the disk."""
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
+def run_tidemill(results, case, data, messages, repeat, part="whole"):
     store = WORK / "file-rows.db"
     for suffix in ("", "-wal", "-shm"):
         (store.parent / (store.name + suffix)).unlink(missing_ok=True)
     config = WORK / "file-rows.toml"
     config.write_text(CONFIG.format(data=data, store=store))
     usage = run([TIDEMILL, "run", config], WORK / "file-rows.log")
-    results.add("file", case, "tidemill", "whole", repeat, messages, usage.cpu_s, usage.wall_s,
+    results.add("file", case, "tidemill", part, repeat, messages, usage.cpu_s, usage.wall_s,
                 usage.rss_max_kib)
     return stored_sums(store)
 

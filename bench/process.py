@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORK = REPOSITORY / "target" / "bench"
 TIDEMILL = REPOSITORY / "target" / "release" / "tidemill"
-PULSAR = REPOSITORY / "tests" / "service" / "pulsar" / "start-pulsar.sh"
+SERVICES = REPOSITORY / "tests" / "service"
+PULSAR = SERVICES / "pulsar" / "start-pulsar.sh"
+CLICKHOUSE = SERVICES / "clickhouse-modern" / "clickhouse-modern.sh"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -117,8 +120,41 @@ class Broker:
         self.script("start", "--timeout", "300")
         self.url = f"pulsar://127.0.0.1:{self.ports[0]}"
         self.admin = f"http://127.0.0.1:{self.ports[1]}"
+        self.pid = int((self.data / "pulsar.pid").read_text())
         return self
+
+    def create_topic(self, topic, partitions):
+        """Makes a partitioned topic, named persistent://TENANT/NAMESPACE/TOPIC."""
+        path = topic.replace("://", "/")
+        request = urllib.request.Request(f"{self.admin}/admin/v2/{path}/partitions",
+                                         data=str(partitions).encode(), method="PUT",
+                                         headers={"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=60).close()
 
     def __exit__(self, *_):
         self.script("stop")
         self.script("wipe")
+
+
+class ModernClickHouse:
+    """The engine of ClickHouse 26.9 on a free port, stopped and wiped at the end."""
+
+    def __init__(self):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.state = WORK / "clickhouse"
+        self.options = ["--http", str(port), "--state", str(self.state)]
+
+    def script(self, command, *more):
+        with open(WORK / "clickhouse-script.log", "ab") as log:
+            subprocess.run([str(CLICKHOUSE), command, *self.options, *more], check=True,
+                           stdout=log, stderr=log)
+
+    def __enter__(self):
+        self.script("down", "--wipe")
+        self.script("up")
+        self.pid = int((self.state / "pid").read_text())
+        return self
+
+    def __exit__(self, *_):
+        self.script("down", "--wipe")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Tidemill: bench/run.sh [all|kernel|file|consumer|peers|memory|profile] [--quick] [--repeats N] [--messages N] [--devices N ...]
+# Measures Tidemill: bench/run.sh [PART|all] [--quick] [--repeats N] [--messages N] [--devices N ...]
 # Builds the shipped binary and what it is compared with; results go to bench/runs/. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,10 @@ what=${1:-all}
 work=$PWD/target/bench
 mkdir -p "$work"
 options=()
+with_flink=1
+for option; do
+  if [[ $option == --no-flink ]]; then with_flink=; fi
+done
 
 cargo build --release --package tidemill --bin tidemill
 if [[ $what == kernel || $what == peers || $what == all ]]; then
@@ -17,7 +21,7 @@ if [[ $what == kernel || $what == all ]]; then
   # The parser picks its instructions when it is compiled.
   RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --manifest-path bench/typed-parser/Cargo.toml --target-dir "$work/typed-parser"
 fi
-if [[ $what == file || $what == peers || $what == all ]]; then
+if [[ $what == peers || ($with_flink && ($what == file || $what == all)) ]]; then
   options+=(--flink-home "$(bench/flink-baseline/setup.sh "$work/flink-baseline")")
 fi
 if [[ $what == consumer || $what == all ]]; then
@@ -37,5 +41,14 @@ if [[ $what == peers || $what == all ]]; then
   if command -v go >/dev/null && bench/peers/vmagent.sh "$work/vmagent"; then
     options+=(--vmagent "$work/vmagent")
   fi
+fi
+if [[ $what == steady || $what == all ]]; then
+  cargo build --release --package tidemill-pulsar --example arrivals
+fi
+if [[ $what == replay || $what == all ]]; then
+  cargo build --release --package tidemill-pulsar --example replay_server
+fi
+if [[ $what == catch-up || $what == all ]]; then
+  cargo build --release --package tidemill-source --example retime
 fi
 exec env PYTHONDONTWRITEBYTECODE=1 python3 bench/bench.py "$what" "${options[@]+"${options[@]}"}" "$@"

@@ -7,7 +7,9 @@
 
 mod block;
 mod rows;
+mod text;
 
+pub(crate) use self::text::Text;
 pub use self::{
     block::{EventBlock, Mark, Message},
     rows::Rows,

@@ -55,11 +55,10 @@ pub struct Parts<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a str;
-
-    /// Returns the next part; ends at the first byte that is no whole part.
-    fn next(&mut self) -> Option<&'a str> {
+impl<'a> Parts<'a> {
+    /// Returns the next part as bytes; ends at the first byte that is no whole part.
+    #[inline]
+    pub(crate) fn next_bytes(&mut self) -> Option<&'a [u8]> {
         let mut length = 0_usize;
         let mut at = 0;
         loop {
@@ -75,6 +74,15 @@ impl<'a> Iterator for Parts<'a> {
         }
         let part = self.rest.get(at..at.checked_add(length)?)?;
         self.rest = &self.rest[at + length..];
-        core::str::from_utf8(part).ok()
+        Some(part)
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a str;
+
+    /// Returns the next part; ends at the first byte that is no whole part of UTF-8.
+    fn next(&mut self) -> Option<&'a str> {
+        self.next_bytes().and_then(|part| core::str::from_utf8(part).ok())
     }
 }

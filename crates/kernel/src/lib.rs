@@ -20,7 +20,7 @@ mod key_table;
 pub mod ledger;
 pub mod partial;
 pub mod plan;
-mod prefetch;
+mod processor;
 pub mod rollup;
 pub mod row;
 pub mod schema;

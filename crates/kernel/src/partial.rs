@@ -20,7 +20,7 @@ use crate::{
     plan::Plan,
     schema::{CODE_RANGE_MAX, Role},
     slots::states::Quality,
-    window::Window,
+    window::{Window, sort_by_key},
 };
 
 mod check;
@@ -44,7 +44,7 @@ pub struct PartialError {
 /// Encodes the states of a window, one per device, in the order of their keys.
 pub fn encode(window: &Window, plan: &Plan) -> Vec<Vec<u8>> {
     let mut slots: Vec<usize> = (0..window.device_count()).collect();
-    slots.sort_unstable_by(|a, b| window.key(*a).cmp(window.key(*b)));
+    sort_by_key(&mut slots, |slot| window.key(slot));
     let shape = shape(plan);
     slots.into_iter().map(|slot| encode_slot(window, plan, shape, slot)).collect()
 }

@@ -90,9 +90,13 @@ impl Plan {
                 plan.outputs.push(output);
             }
         }
+        let has_ends = |wanted: End| {
+            let mut ends = plan.float_ends.iter().chain(&plan.int_ends).chain(&plan.text_ends);
+            ends.any(|(_, end)| *end == wanted)
+        };
         plan.layout = RowLayout::new(&Counts {
             float_sums: &plan.float_sums,
-            int_sums: plan.int_sums.len(),
+            int_sums: &plan.int_sums,
             flags: plan.flags.len(),
             codes: plan.codes.len(),
             float_ranges: plan.float_ranges.len(),
@@ -100,6 +104,8 @@ impl Plan {
             float_ends: plan.float_ends.len(),
             int_ends: plan.int_ends.len(),
             text_ends: plan.text_ends.len(),
+            has_first_ends: has_ends(End::First),
+            has_last_ends: has_ends(End::Last),
         });
         plan
     }

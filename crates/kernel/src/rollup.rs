@@ -5,7 +5,6 @@
 //! tells its [`Progress`] and can be continued from one.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use core::ops::Range;
 
 use foldhash::fast::FixedState;
 
@@ -21,20 +20,18 @@ use crate::{
     window::{Finality, Lineage, Window},
 };
 
+mod ahead;
 mod late;
 mod progress;
 mod timing;
 
+use ahead::Ahead;
 use late::Amending;
 pub use progress::{GENERATION_MAX, ORDINAL_BITS, ORDINAL_MAX, Progress, ReplayError, revision};
 pub use timing::{Change, Timing, open_windows_max};
 
 /// The most windows a configuration may hold open at once.
 pub const OPEN_WINDOWS_MAX: i64 = 1_000;
-
-/// How many messages are looked up before the first of them is folded: the waits for memory of so
-/// many devices overlap. Measured with examples/fold_speed.rs.
-const LOOK_AHEAD: usize = 16;
 
 /// What decides the rows of a lane.
 #[derive(Clone, Debug)]
@@ -202,47 +199,15 @@ impl Rollup {
     /// # Errors
     /// If the log that was read again is not the one the record speaks of.
     pub fn step(&mut self, block: &EventBlock, effects: &mut Effects) -> Result<(), ReplayError> {
-        let mut index = self.step_replay(block)?;
-        while index < block.len() {
-            let end = block.len().min(index + LOOK_AHEAD);
-            let guesses = self.look_ahead(block, index..end);
-            for (index, guess) in (index..end).zip(guesses) {
-                self.step_message(block, index, guess, effects);
-            }
-            index = end;
+        let messages = self.step_replay(block)?..block.len();
+        let mut ahead = Ahead::new(messages.clone());
+        self.look_ahead_first(block, &mut ahead);
+        for index in messages {
+            let guess = self.look_ahead(block, index, &mut ahead);
+            self.step_message(block, index, guess, effects);
         }
         assert!(self.ledger.balances(), "ledger: {:?}", self.ledger);
         Ok(())
-    }
-
-    /// Guesses the slots of a run of messages in their windows, where both exist already, and
-    /// fetches what folding will touch: for all of them the table's places, then the states, then
-    /// the keys, each by what the step before has brought. A guess is held against the key before
-    /// it is used, so this changes nothing but the speed.
-    #[inline]
-    fn look_ahead(&self, block: &EventBlock, run: Range<usize>) -> [Option<usize>; LOOK_AHEAD] {
-        let mut found = [None; LOOK_AHEAD];
-        for (found, index) in found.iter_mut().zip(run) {
-            let message = block.message(index);
-            *found = self.find_open(message.time()).map(|at| {
-                let hash = self.windows[at].hash(&self.hasher, message.key());
-                self.windows[at].prefetch_slot(hash);
-                (at, hash)
-            });
-        }
-        let mut guesses = [None; LOOK_AHEAD];
-        for (guess, found) in guesses.iter_mut().zip(found) {
-            *guess = found.and_then(|(at, hash)| self.windows[at].guess(hash));
-            if let (Some(slot), Some((at, _))) = (*guess, found) {
-                self.windows[at].prefetch_states(slot);
-            }
-        }
-        for (guess, found) in guesses.iter().zip(found) {
-            if let (Some(slot), Some((at, _))) = (*guess, found) {
-                self.windows[at].prefetch_key(slot);
-            }
-        }
-        guesses
     }
 
     #[inline]

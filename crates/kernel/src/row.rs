@@ -113,12 +113,20 @@ impl RowBlock {
                 self.put(&value.to_le_bytes());
             }
             (ColumnKind::UInt8, Cell::UInt(value)) => self.bytes.push(u8::from(value != 0)),
-            (ColumnKind::Text, Cell::Text(text)) => {
-                self.put_length(text.len());
-                self.put(text.as_bytes());
-            }
+            (ColumnKind::Text, Cell::Text(text)) => self.put_text(text.as_bytes()),
             (kind, cell) => unreachable!("column {} ({kind:?}) got {cell:?}", column.name),
         }
+    }
+
+    /// Appends a text that was checked to be UTF-8 when it was decoded.
+    #[inline]
+    pub(crate) fn push_text(&mut self, column: &Column, text: &[u8]) {
+        debug_assert!(core::str::from_utf8(text).is_ok(), "checked when decoded");
+        assert!(column.kind == ColumnKind::Text, "column {} got a text", column.name);
+        if column.nullable {
+            self.bytes.push(0);
+        }
+        self.put_text(text);
     }
 
     /// Finishes a row.
@@ -129,6 +137,12 @@ impl RowBlock {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn put_text(&mut self, text: &[u8]) {
+        self.put_length(text.len());
+        self.put(text);
     }
 
     fn put_length(&mut self, mut length: usize) {

@@ -21,6 +21,14 @@ use crate::{
     time::{COVERAGE_SLOTS, Timestamp, WindowGrid},
 };
 
+mod order;
+
+pub(crate) use order::sort_by_key;
+
+/// How many rows before it is encoded a row's states are fetched, and its key.
+const STATES_AHEAD: usize = 6;
+const KEY_AHEAD: usize = 2;
+
 /// What rows say of where they come from; the same for all rows of an emission.
 #[derive(Clone, Copy, Debug)]
 pub struct Lineage<'a> {
@@ -173,16 +181,16 @@ impl Window {
     #[inline]
     fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
         let (chunk, row) = Chunk::of_slot(slot);
-        if self.chunks[chunk].record_count(row) == u32::MAX {
-            return false;
-        }
-        self.mark_changed(slot);
         debug_assert!(self.contains(event.time()), "event of another window");
         // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
         let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
         let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
-        self.chunks[chunk].fold(plan, row, event, Moment { offset_ms, coverage_slot });
+        let moment = Moment { offset_ms, coverage_slot };
+        if !self.chunks[chunk].fold(plan, row, event, moment) {
+            return false;
+        }
         self.message_count += 1;
+        self.mark_changed(slot);
         true
     }
 
@@ -198,7 +206,7 @@ impl Window {
         guess: Option<usize>,
     ) -> bool {
         match guess {
-            Some(slot) if self.key(slot) == event.key() => self.fold_at(plan, slot, event),
+            Some(slot) if self.has_key(slot, event) => self.fold_at(plan, slot, event),
             _ => self.fold(plan, hasher, devices_max, event),
         }
     }
@@ -225,14 +233,18 @@ impl Window {
     #[inline]
     pub(crate) fn prefetch_states(&self, slot: usize) {
         let (chunk, row) = Chunk::of_slot(slot);
-        self.chunks[chunk].prefetch(row);
+        if let Some(chunk) = self.chunks.get(chunk) {
+            chunk.prefetch(row);
+        }
     }
 
     /// Fetches the key and the texts of a slot, whose states should be there already.
     #[inline]
     pub(crate) fn prefetch_key(&self, slot: usize) {
         let (chunk, row) = Chunk::of_slot(slot);
-        self.chunks[chunk].prefetch_key(row);
+        if let Some(chunk) = self.chunks.get(chunk) {
+            chunk.prefetch_key(row);
+        }
     }
 
     /// Returns the slot of a key, if the window holds it. A key keeps its slot.
@@ -291,12 +303,19 @@ impl Window {
             }
         };
         let mut slots: Vec<usize> = (0..self.device_count).filter(is_changed).collect();
-        slots.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        sort_by_key(&mut slots, |slot| self.key(slot));
         let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
         let mut saturated_count = 0;
         for slots in slots.chunks(piece_rows_max.max(1)) {
             let mut piece = RowBlock::new();
-            for slot in slots {
+            for (index, slot) in slots.iter().enumerate() {
+                // By the order of their keys rows lie anywhere.
+                if let Some(slot) = slots.get(index + STATES_AHEAD) {
+                    self.prefetch_states(*slot);
+                }
+                if let Some(slot) = slots.get(index + KEY_AHEAD) {
+                    self.prefetch_key(*slot);
+                }
                 saturated_count += self.emit_row(plan, shape, lineage, *slot, &mut piece);
             }
             pieces.push(piece);
@@ -317,6 +336,13 @@ impl Window {
     pub(crate) fn key(&self, slot: usize) -> &[u8] {
         let (chunk, row) = Chunk::of_slot(slot);
         self.chunks[chunk].key(row)
+    }
+
+    /// Returns whether a slot exists and has the key of an event.
+    #[inline]
+    fn has_key(&self, slot: usize, event: &Message<'_>) -> bool {
+        let (chunk, row) = Chunk::of_slot(slot);
+        slot < self.device_count && self.chunks[chunk].has_key(row, event.key_place())
     }
 
     fn span(&self) -> Span {
@@ -355,19 +381,28 @@ impl Window {
         let start_ms = self.end_ms - self.size_ms;
         // Stores' seconds have no sign: with an offset, the first window of 1970 starts before 0.
         let seconds = |ms: i64| Cell::UInt(ms.max(0) as u64 / 1000);
-        let columns = plan.schema().columns();
-        let mut columns = columns.iter();
+        let mut columns = plan.schema().columns().iter();
+        let mut column = || columns.next().expect("a column for each cell of the plan");
         let mut saturated_count = 0;
-        let mut push = |cell: Cell<'_>| {
-            out.push(columns.next().expect("a column for each cell of the plan"), cell);
-        };
-        push(seconds(self.end_ms));
-        key::parts(states.key()).for_each(|part| push(Cell::Text(part)));
-        for output in &plan.outputs {
-            let (cell, saturated) = cell(&states, *output);
-            saturated_count += u64::from(saturated);
-            push(cell);
+        out.push(column(), seconds(self.end_ms));
+        let mut parts = key::parts(states.key());
+        while let Some(part) = parts.next_bytes() {
+            out.push_text(column(), part);
         }
+        for output in &plan.outputs {
+            match *output {
+                Output::TextEnd { end } => match states.text(end) {
+                    Some(text) => out.push_text(column(), text),
+                    None => out.push(column(), Cell::Null),
+                },
+                output => {
+                    let (cell, saturated) = cell(&states, output);
+                    saturated_count += u64::from(saturated);
+                    out.push(column(), cell);
+                }
+            }
+        }
+        let mut push = |cell: Cell<'_>| out.push(column(), cell);
         push(seconds(start_ms));
         push(Cell::UInt(quality.record_count.into()));
         push(Cell::UInt(quality.invalid_count.into()));
@@ -390,8 +425,8 @@ impl Window {
     }
 }
 
-/// Returns the cell of an output and whether it had to be saturated.
-fn cell<'a>(states: &States<'a>, output: Output) -> (Cell<'a>, bool) {
+/// Returns the cell of an output that is no text, and whether it had to be saturated.
+fn cell(states: &States<'_>, output: Output) -> (Cell<'static>, bool) {
     let float = |value: Option<f64>| (value.map_or(Cell::Null, Cell::Float), false);
     let int = |value: Option<i64>| (value.map_or(Cell::Null, Cell::Int), false);
     let flag = |value: Option<bool>| (value.map_or(Cell::Null, |v| Cell::UInt(v.into())), false);
@@ -423,12 +458,7 @@ fn cell<'a>(states: &States<'a>, output: Output) -> (Cell<'a>, bool) {
         Output::IntMax { range, bit } => int(has(bit).then(|| states.int_range(range).max)),
         Output::IntEnd { end } => int(int_end(end)),
         Output::BoolEnd { end } => flag(int_end(end).map(|value| value != 0)),
-        Output::TextEnd { end } => {
-            let (time_ms, text) = states.text_end(end);
-            let is_there = time_ms != states.plan.text_ends[end].1.farthest();
-            let text = is_there.then(|| core::str::from_utf8(text).expect("decoding checks UTF-8"));
-            (text.map_or(Cell::Null, Cell::Text), false)
-        }
+        Output::TextEnd { .. } => unreachable!("texts are no cells of numbers"),
         Output::Count { bit } => (Cell::UInt(states.present(bit).into()), false),
         Output::Majority { flag: index, bit } => {
             flag(majority::of(states.true_count(index), states.present(bit)))

@@ -43,7 +43,6 @@ pub trait PartitionReader: Send {
 pub struct PullSource {
     readers: Vec<Partition>,
     shared: Arc<Shared>,
-    queue_bytes_max: u64,
     /// Whose turn it is.
     turn: usize,
     /// A reader wants to be asked again at once.
@@ -68,6 +67,7 @@ enum Phase {
 
 struct Shared {
     names: Vec<Arc<str>>,
+    queue_bytes_max: u64,
     state: Mutex<Vec<State>>,
     changed: Condvar,
 }
@@ -76,6 +76,18 @@ struct Shared {
 struct State {
     read_from: Option<Option<Position>>,
     unprocessed_bytes: u64,
+    /// Reading waits until half of what it read ahead is processed. If it went on at once, each
+    /// entry would put two threads to sleep and wake them.
+    is_ahead: bool,
+}
+
+impl State {
+    /// Returns whether reading has to wait.
+    fn waits(&mut self, bytes_max: u64) -> bool {
+        let limit = if self.is_ahead { bytes_max / 2 } else { bytes_max };
+        self.is_ahead = self.unprocessed_bytes > 0 && self.unprocessed_bytes >= limit;
+        self.is_ahead
+    }
 }
 
 impl PullSource {
@@ -91,8 +103,7 @@ impl PullSource {
             readers.into_iter().map(|(name, reader)| Partition { name, reader, phase: Phase::New });
         PullSource {
             readers: readers.collect(),
-            shared: Arc::new(Shared { names, state, changed: Condvar::new() }),
-            queue_bytes_max,
+            shared: Arc::new(Shared { names, queue_bytes_max, state, changed: Condvar::new() }),
             turn: 0,
             is_busy: false,
             has_told: false,
@@ -108,15 +119,15 @@ impl PullSource {
             partition.phase = Phase::Assigned;
             return Some(SourceEvent::Assigned(name));
         }
-        let (command, ahead) = {
-            let mut state = self.shared.lock();
-            (state[at].read_from.take(), state[at].unprocessed_bytes)
+        let (command, waits) = {
+            let state = &mut self.shared.lock()[at];
+            (state.read_from.take(), state.waits(self.shared.queue_bytes_max))
         };
         let opened = match command {
             Some(from) => partition.reader.open(from).map(|()| partition.phase = Phase::Reading),
             None => Ok(()),
         };
-        if partition.phase != Phase::Reading || ahead >= self.queue_bytes_max {
+        if partition.phase != Phase::Reading || waits {
             return opened.err().map(|text| self.fail(at, text));
         }
         match opened.and_then(|()| partition.reader.pull()) {
@@ -189,9 +200,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, partition: &str, change: impl FnOnce(&mut State)) {
-        if let Some(at) = self.names.iter().position(|name| **name == *partition) {
-            change(&mut self.lock()[at]);
+    /// Changes the state of a partition; wakes the reading thread if that says so.
+    fn change(&self, partition: &str, change: impl FnOnce(&mut State) -> bool) {
+        if let Some(at) = self.names.iter().position(|name| **name == *partition)
+            && change(&mut self.lock()[at])
+        {
             self.changed.notify_all();
         }
     }
@@ -199,12 +212,16 @@ impl Shared {
 
 impl SourceControl for Shared {
     fn read_from(&self, partition: &str, from: Option<Position>, _seek: bool) {
-        self.change(partition, |state| state.read_from = Some(from));
+        self.change(partition, |state| {
+            state.read_from = Some(from);
+            true
+        });
     }
 
     fn credit(&self, partition: &str, credit: u32) {
         self.change(partition, |state| {
             state.unprocessed_bytes = state.unprocessed_bytes.saturating_sub(credit.into());
+            state.is_ahead && !state.waits(self.queue_bytes_max)
         });
     }
 

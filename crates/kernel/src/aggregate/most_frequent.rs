@@ -2,30 +2,37 @@
 //!
 //! Codes are offsets into the field's valid range, which holds at most
 //! [`CODE_RANGE_MAX`](crate::schema::CODE_RANGE_MAX) values; so counting is exact and bounded.
-
-//! A device-window has two places for codes, a word each (the code above its count); almost every
+//!
+//! A device-window has [`PLACES`] for codes, a word each (the code above its count); almost every
 //! one needs no more. Further codes are [`CodeCounts`], which the caller keeps elsewhere.
 
 use alloc::vec::Vec;
 
 const COUNT_BITS: u32 = 32;
 
+/// How many codes of a device-window are counted in its row.
+pub(crate) const PLACES: usize = 4;
+
 /// Counts `count` more of `code` if one of the places has it or is free.
+///
+/// The place is found without a branch: which code comes next nothing can predict.
 #[inline]
 #[must_use]
-pub(crate) fn count_in_place(places: &mut [u64], code: u16, count: u32) -> bool {
-    for place in places {
-        let known = *place as u32;
-        if known == 0 || (*place >> COUNT_BITS) as u16 == code {
-            *place = u64::from(code) << COUNT_BITS | u64::from(known.saturating_add(count));
-            return true;
-        }
+pub(crate) fn count_in_place(places: &mut [u64; PLACES], code: u16, count: u32) -> bool {
+    let mut found = PLACES;
+    for index in (0..PLACES).rev() {
+        let (known_code, known) = ((places[index] >> COUNT_BITS) as u16, places[index] as u32);
+        found = if (known == 0) | (known_code == code) { index } else { found };
     }
-    false
+    let Some(place) = places.get_mut(found) else {
+        return false;
+    };
+    *place = u64::from(code) << COUNT_BITS | u64::from((*place as u32).saturating_add(count));
+    true
 }
 
 /// Returns the codes in the places, with their counts.
-pub(crate) fn counted_in_place(places: &[u64]) -> impl Iterator<Item = (u16, u32)> + '_ {
+pub(crate) fn counted_in_place(places: &[u64; PLACES]) -> impl Iterator<Item = (u16, u32)> + '_ {
     let used = places.iter().filter(|place| **place as u32 > 0);
     used.map(|place| ((place >> COUNT_BITS) as u16, *place as u32))
 }
@@ -64,7 +71,7 @@ mod tests {
     use super::*;
 
     fn of(codes: &[u16]) -> Option<u16> {
-        let (mut places, mut spilled) = ([0; 2], CodeCounts::default());
+        let (mut places, mut spilled) = ([0; PLACES], CodeCounts::default());
         for code in codes {
             if !count_in_place(&mut places, *code, 1) {
                 spilled.add(*code, 1);

@@ -10,12 +10,8 @@
 //! them: so many sums grow at once in the processor's vectors. The caller makes the limbs small
 //! again before [`ADDITIONS_MAX`] additions could overflow one.
 
-use core::array::{from_mut, from_ref};
-
 use super::wide::{Rounded, WideSum};
-
-/// Floats that are added at once: what a vector register of any x86-64 holds.
-const LANES: usize = 2;
+use crate::processor::{Units, add_split};
 
 /// 1.5 · 2^28: adding it leaves multiples of 2^-24 in the low bits of the mantissa.
 const COARSE: f64 = 402_653_184.0;
@@ -63,40 +59,17 @@ pub(crate) fn split(value: f64) -> Split {
 #[inline]
 #[must_use]
 pub(crate) fn add_all(values: &[f64], high: &mut [u64], low: &mut [u64]) -> bool {
-    let (mut inexact, mut outside) = ([0; LANES], [0; LANES]);
     let ((values, last_values), (high, last_high), (low, last_low)) =
         (values.as_chunks(), high.as_chunks_mut(), low.as_chunks_mut());
-    for ((values, high), low) in values.iter().zip(high).zip(low) {
-        add_lanes(values, high, low, &mut inexact, &mut outside);
-    }
+    let units = Units { coarse: COARSE, fine: FINE };
+    let mut inside = add_split(values, units, high, low);
     for ((value, high), low) in last_values.iter().zip(last_high).zip(last_low) {
-        let (mut one_inexact, mut one_outside) = ([0], [0]);
-        let (high, low) = (from_mut(high), from_mut(low));
-        add_lanes(from_ref(value), high, low, &mut one_inexact, &mut one_outside);
-        (inexact[0], outside[0]) = (inexact[0] | one_inexact[0], outside[0] | one_outside[0]);
+        let split = split(*value);
+        *high = high.wrapping_add(split.high);
+        *low = low.wrapping_add(split.low);
+        inside &= split.inside;
     }
-    let all = |lanes: [u64; LANES]| lanes.into_iter().fold(0, |all, lane| all | lane);
-    all(inexact) == 0 && all(outside) >> 52 == 0
-}
-
-/// As [`split`], without a branch, several at once.
-#[inline(always)]
-fn add_lanes<const N: usize>(
-    values: &[f64; N],
-    high: &mut [u64; N],
-    low: &mut [u64; N],
-    inexact: &mut [u64; N],
-    outside: &mut [u64; N],
-) {
-    for lane in 0..N {
-        let coarse = values[lane] + COARSE;
-        let rest = values[lane] - (coarse - COARSE);
-        let fine = rest + FINE;
-        inexact[lane] |= (rest - (fine - FINE)).to_bits();
-        outside[lane] |= coarse.to_bits() ^ COARSE.to_bits();
-        high[lane] = high[lane].wrapping_add(coarse.to_bits().wrapping_sub(COARSE.to_bits()));
-        low[lane] = low[lane].wrapping_add(fine.to_bits().wrapping_sub(FINE.to_bits()));
-    }
+    inside
 }
 
 /// Returns what limbs hold, in units of 2^-76.
@@ -144,12 +117,25 @@ impl FloatSum {
         FloatSum(units)
     }
 
+    /// Returns the sum, rounded once to nearest even. Powers of two are exact because the smallest
+    /// result, 2^-76, is far above the subnormal range.
+    #[inline]
+    fn rounded(self) -> f64 {
+        let (high, low) = (self.0 >> LOW_BITS, self.0 as u64 & ((1 << LOW_BITS) - 1));
+        match i64::try_from(high) {
+            // Both are whole doubles, so that adding them is the only rounding: a quarter of what
+            // the conversion of 128 bits takes.
+            Ok(high) if high.unsigned_abs() < 1 << 53 => {
+                high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
+            }
+            _ => self.0 as f64 * UNIT,
+        }
+    }
+
     /// Returns the sum together with what was outside of the hot domain, rounded once.
     pub fn round(self, cold: Option<&WideSum>) -> Rounded {
         match cold {
-            // The conversion rounds to nearest even; the multiplication by a power of two is exact
-            // because the smallest result, 2^-76, is far above the subnormal range.
-            None => Rounded { value: self.0 as f64 * UNIT, saturated: false },
+            None => Rounded { value: self.rounded(), saturated: false },
             Some(cold) => {
                 let mut total = cold.clone();
                 total.add_units(self.0);
@@ -221,6 +207,25 @@ mod tests {
         assert_eq!(sum(&[f64::MAX, f64::MAX, -f64::MAX]), f64::MAX);
         assert_eq!(sum(&[]).to_bits(), 0);
         assert_eq!(sum(&[-0.0]).to_bits(), 0);
+    }
+
+    #[test]
+    fn both_ways_of_rounding_give_the_same_bits() {
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            i128::from(state) << 64 | i128::from(state.rotate_left(29))
+        };
+        for round in 0..200_000 {
+            // Of every size, and with runs of zeros or ones behind so that ties come up.
+            let units = random() >> (round % 128);
+            let zeros = round / 128 % 90;
+            for units in [units, units >> zeros << zeros, (units >> zeros << zeros).wrapping_sub(1)]
+            {
+                let rounded = FloatSum(units).rounded();
+                assert_eq!(rounded.to_bits(), (units as f64 * UNIT).to_bits(), "{units}");
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Position, Reason, rows::Rows};
+use super::{Position, Reason, rows::Rows, text::Text};
 use crate::{key, schema::Schema, time::Timestamp};
 
 /// A range of the block's bytes.
@@ -378,7 +378,7 @@ impl<'a> Message<'a> {
     /// Returns the encoded group key.
     #[inline]
     pub fn key(&self) -> &'a [u8] {
-        self.bytes(self.head.key)
+        self.key_place().as_bytes()
     }
 
     /// Returns how many metrics of the message were invalid.
@@ -428,9 +428,21 @@ impl<'a> Message<'a> {
     /// Returns a text's bytes (UTF-8), if present.
     #[inline]
     pub fn text(&self, slot: u16) -> Option<&'a [u8]> {
+        self.text_place(slot).map(|text| text.as_bytes())
+    }
+
+    /// Returns a text, if present, to be compared.
+    #[inline]
+    pub(crate) fn text_place(&self, slot: u16) -> Option<Text<'a>> {
         let bit = self.block.widths.floats + self.block.widths.ints + usize::from(slot);
         let at = self.index * self.block.widths.texts + usize::from(slot);
-        self.is_present(bit).then(|| self.bytes(self.block.texts[at]))
+        self.is_present(bit).then(|| self.place(self.block.texts[at]))
+    }
+
+    /// Returns the encoded group key, to be compared.
+    #[inline]
+    pub(crate) fn key_place(&self) -> Text<'a> {
+        self.place(self.head.key)
     }
 
     /// Returns whether every field is present.
@@ -463,7 +475,7 @@ impl<'a> Message<'a> {
     }
 
     #[inline]
-    fn bytes(&self, span: Span) -> &'a [u8] {
-        &self.block.bytes[span.start as usize..][..span.length as usize]
+    fn place(&self, span: Span) -> Text<'a> {
+        Text::new(&self.block.bytes[span.start as usize..], span.length as usize)
     }
 }

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::aggregate::min_max::MinMax;
+use crate::aggregate::{min_max::MinMax, most_frequent};
 
 /// Words of a cache line.
 pub(crate) const LINE_WORDS: usize = 8;
@@ -17,9 +17,14 @@ pub(crate) const COUNTS: usize = 0;
 pub(crate) const TIMES: usize = 1;
 /// The coverage bitmap.
 pub(crate) const COVERAGE: usize = 2;
+/// In the word of the bitmap, which needs but sixty bits: set once a message lacked a field or the
+/// states came from elsewhere. While it is not, first values are of the first event time and last
+/// values of the last one.
+pub(crate) const MIXED: u64 = 1 << 63;
 /// Start and length of the key in the chunk's bytes, as [`span`] packs them.
 pub(crate) const KEY: usize = 3;
-const HEADER: usize = 4;
+/// The words that every row has.
+pub(crate) const HEADER: usize = 4;
 
 /// The words of each kind of state, and what an empty row holds.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +35,7 @@ pub(crate) struct RowLayout {
     pub(crate) int_sums: Range<usize>,
     /// The counts of true values, a word each.
     pub(crate) flags: Range<usize>,
-    /// Two places each: see [`most_frequent`](crate::aggregate::most_frequent).
+    /// Several places each: see [`most_frequent`](crate::aggregate::most_frequent).
     pub(crate) codes: Range<usize>,
     /// Minimum and maximum each.
     pub(crate) float_ranges: Range<usize>,
@@ -46,12 +51,18 @@ pub(crate) struct RowLayout {
     pub(crate) empty: Vec<u64>,
     /// Runs of float slots that are summed: first slot and how many.
     pub(crate) float_runs: Vec<(usize, usize)>,
+    /// Runs of integer slots that are summed: first slot and how many.
+    pub(crate) int_runs: Vec<(usize, usize)>,
+    /// Whether any aggregate is a first value.
+    pub(crate) has_first_ends: bool,
+    /// Whether any aggregate is a last value.
+    pub(crate) has_last_ends: bool,
 }
 
 /// How many states of each kind a row has.
 pub(crate) struct Counts<'a> {
     pub(crate) float_sums: &'a [u16],
-    pub(crate) int_sums: usize,
+    pub(crate) int_sums: &'a [u16],
     pub(crate) flags: usize,
     pub(crate) codes: usize,
     pub(crate) float_ranges: usize,
@@ -59,6 +70,8 @@ pub(crate) struct Counts<'a> {
     pub(crate) float_ends: usize,
     pub(crate) int_ends: usize,
     pub(crate) text_ends: usize,
+    pub(crate) has_first_ends: bool,
+    pub(crate) has_last_ends: bool,
 }
 
 impl RowLayout {
@@ -71,9 +84,9 @@ impl RowLayout {
         };
         let mut layout = RowLayout {
             float_sums: take(2 * counts.float_sums.len()),
-            int_sums: take(counts.int_sums),
+            int_sums: take(counts.int_sums.len()),
             flags: take(counts.flags),
-            codes: take(2 * counts.codes),
+            codes: take(most_frequent::PLACES * counts.codes),
             float_ranges: take(2 * counts.float_ranges),
             int_ranges: take(2 * counts.int_ranges),
             float_ends: take(2 * counts.float_ends),
@@ -81,6 +94,9 @@ impl RowLayout {
             text_ends: take(2 * counts.text_ends),
             empty: Vec::new(),
             float_runs: runs(counts.float_sums),
+            int_runs: runs(counts.int_sums),
+            has_first_ends: counts.has_first_ends,
+            has_last_ends: counts.has_last_ends,
         };
         layout.empty = alloc::vec![0; words.next_multiple_of(LINE_WORDS)];
         layout.empty[TIMES] = u64::from(u32::MAX);
@@ -93,6 +109,13 @@ impl RowLayout {
             range.copy_from_slice(&[ints.min as u64, ints.max as u64]);
         }
         layout
+    }
+
+    /// Returns where the places of a code are.
+    #[inline]
+    pub(crate) fn code(&self, index: usize) -> Range<usize> {
+        let at = self.codes.start + most_frequent::PLACES * index;
+        at..at + most_frequent::PLACES
     }
 
     /// Returns the words of a row, whole lines.

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use super::{
     CHUNK_ROWS, Chunk,
-    layout::{COUNTS, COVERAGE, TIMES, unspan},
+    layout::{COUNTS, COVERAGE, MIXED, TIMES, unspan},
 };
 use crate::{
     aggregate::{
@@ -126,9 +126,8 @@ impl<'a> States<'a> {
 
     /// Returns the codes with their counts, in no order that means anything.
     pub(crate) fn codes(&self, index: usize) -> impl Iterator<Item = (u16, u32)> + use<'a> {
-        let at = self.plan.layout.codes.start + 2 * index;
         let spilled = self.chunk.spilled_codes.get(&self.place(index));
-        let places = &self.chunk.row(self.row)[at..at + 2];
+        let places = self.chunk.code_places(self.plan, self.row, index);
         counted_in_place(places).chain(spilled.into_iter().flat_map(CodeCounts::iter))
     }
 
@@ -162,6 +161,12 @@ impl<'a> States<'a> {
         let (start, length) = unspan(self.word(at + 1));
         let rank = u64::from(self.word(at) as u32);
         (self.time(end, rank), &self.chunk.bytes[start..][..length])
+    }
+
+    /// Returns the deciding text, if there was one.
+    pub(crate) fn text(&self, index: usize) -> Option<&'a [u8]> {
+        let (time_ms, text) = self.text_end(index);
+        (time_ms != self.plan.text_ends[index].1.farthest()).then_some(text)
     }
 
     fn time(&self, end: End, rank: u64) -> i64 {
@@ -199,7 +204,7 @@ impl StatesMut<'_> {
         let counts = u64::from(quality.invalid_count) << 32 | u64::from(quality.record_count);
         self.set(COUNTS, counts);
         self.set(TIMES, u64::from(last) << 32 | u64::from(first));
-        self.set(COVERAGE, quality.coverage.bits());
+        self.set(COVERAGE, quality.coverage.bits() | MIXED);
         true
     }
 
@@ -298,7 +303,7 @@ impl StatesMut<'_> {
         match self.rank(end, time_ms) {
             Some(0) => text.is_empty(),
             Some(rank) => {
-                self.chunk.add_text(self.plan, self.row, index, rank, text);
+                self.chunk.add_text(self.plan, self.row, index, rank, text.into());
                 true
             }
             None => false,

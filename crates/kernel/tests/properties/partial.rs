@@ -58,6 +58,7 @@ proptest! {
         shares in vec(0_usize..5, 80),
         order in vec(any::<Index>(), 400),
         kept in any::<bool>(),
+        folded_last in any::<bool>(),
     ) {
         let plan = Arc::new(Plan::new(scenario.schema.clone()));
         let mut whole = window(&scenario);
@@ -65,12 +66,18 @@ proptest! {
         let mut states = Vec::new();
         // One share may stay where it is: states of others are merged into a window in use.
         let mut merged = window(&scenario);
+        // Another one may be folded into what was merged.
+        let mut last = Vec::new();
         for share in 0..5 {
             let in_share = |at: &usize| shares[*at] == share;
             let kept_here = (0..scenario.log.len()).filter(in_share);
             let log: Vec<Sent> = kept_here.map(|at| scenario.log[at].clone()).collect();
             if share == 0 && kept {
                 fold(&mut merged, &scenario, &plan, &log, 99);
+                continue;
+            }
+            if share == 1 && folded_last {
+                last = log;
                 continue;
             }
             let mut part = window(&scenario);
@@ -86,6 +93,7 @@ proptest! {
             prop_assert_eq!(partial::window_end_ms(&state, &plan), Ok(merged.end_ms()));
             merger.merge(&mut merged, &state).expect("our own");
         }
+        fold(&mut merged, &scenario, &plan, &last, 7);
         prop_assert_eq!(whole.message_count(), merged.message_count());
         prop_assert_eq!(whole.device_count(), merged.device_count());
         prop_assert_eq!(partial::encode(&whole, &plan), partial::encode(&merged, &plan));

@@ -21,6 +21,11 @@ use reader::FileReader;
 
 pub use archive::ZSTD_WINDOW_LOG_MAX;
 
+/// The most bytes of a partition that are read ahead. The operating system reads ahead anyway, and
+/// so little is still in the second-level cache when it is decoded: with 16 MiB the whole process
+/// takes a quarter more processor time.
+pub const AHEAD_BYTES_MAX: u64 = 1 << 20;
+
 /// How files become partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Partitions {
@@ -40,7 +45,7 @@ pub struct FileConfig {
     pub partitions: Partitions,
     /// Bytes of a line that are kept; a longer one is rejected as too large.
     pub line_bytes_max: usize,
-    /// Bytes of a partition read ahead of what is processed.
+    /// Bytes of a partition read ahead of what is processed, at most [`AHEAD_BYTES_MAX`].
     pub queue_bytes_max: u64,
 }
 
@@ -79,5 +84,5 @@ pub fn open(config: &FileConfig) -> Result<PullSource, String> {
         let reader = FileReader::new(group, config.line_bytes_max);
         (Arc::from(name), Box::new(reader) as Box<dyn PartitionReader>)
     });
-    Ok(PullSource::new(readers.collect(), config.queue_bytes_max))
+    Ok(PullSource::new(readers.collect(), config.queue_bytes_max.min(AHEAD_BYTES_MAX)))
 }

@@ -11,15 +11,16 @@ use std::{
     io::{Cursor, Read},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tidemill_kernel::event::Position;
 
 use super::{
+    AHEAD_BYTES_MAX,
     archive::{Format, MAGIC_BYTES, Unpack},
     lines::LineCutter,
     reader::{READ_BYTES, entry},
@@ -32,6 +33,8 @@ pub const PARTITION: &str = "stdin";
 
 /// Pieces that wait between the reading thread and the lane; then the writer has to wait.
 const PIECES_MAX: usize = 4;
+/// How long one look for a piece takes; then it is seen whether there is something else to do.
+const WAIT_MAX: Duration = Duration::from_millis(5);
 /// The identity of a stream is taken from its first line, of that at most so many bytes.
 const IDENTITY_BYTES_MAX: usize = 64 * 1024;
 
@@ -43,7 +46,7 @@ type Stream = Box<dyn Read + Send>;
 pub struct StdinConfig {
     /// Bytes of a line that are kept; a longer one is rejected as too large.
     pub line_bytes_max: usize,
-    /// Bytes read ahead of what is processed.
+    /// Bytes read ahead of what is processed, at most [`AHEAD_BYTES_MAX`].
     pub queue_bytes_max: u64,
 }
 
@@ -61,7 +64,8 @@ pub(super) fn open_stream(stream: Stream, config: StdinConfig) -> PullSource {
         phase: Phase::Unknown(Vec::new()),
     };
     let reader: Box<dyn PartitionReader> = Box::new(reader);
-    PullSource::new(vec![(Arc::from(PARTITION), reader)], config.queue_bytes_max)
+    let ahead_bytes_max = config.queue_bytes_max.min(AHEAD_BYTES_MAX);
+    PullSource::new(vec![(Arc::from(PARTITION), reader)], ahead_bytes_max)
 }
 
 /// A part of the content and when it arrived, or why there is no more.
@@ -110,13 +114,15 @@ impl PartitionReader for StdinReader {
         else {
             return Ok(Pull::End);
         };
-        match pieces.try_recv() {
+        // Woken by the piece: a pause of that length for each few pieces of 64 KiB, which is what a
+        // pipe holds, would bound a fast writer to 130,000 messages a second.
+        match pieces.recv_timeout(WAIT_MAX) {
             Ok(piece) => {
                 let (bytes, arrived_ms) = piece.map_err(|error| format!("stdin: {error}"))?;
                 self.take(&bytes, false, arrived_ms)
             }
-            Err(TryRecvError::Empty) => Ok(Pull::Wait),
-            Err(TryRecvError::Disconnected) => self.take(&[], true, unix_ms()),
+            Err(RecvTimeoutError::Timeout) => Ok(Pull::Again),
+            Err(RecvTimeoutError::Disconnected) => self.take(&[], true, unix_ms()),
         }
     }
 }
@@ -143,13 +149,11 @@ impl StdinReader {
         }
         // Reading from memory does not fail.
         cutter.fill(rest, rest.len()).map_err(|error| error.to_string())?;
-        let (buffer, lines) = cutter.cut(at_end);
-        let identity = *identity;
+        let entry = entry(*identity, arrived_ms, cutter, at_end);
         if at_end {
             self.phase = Phase::Ended;
         }
         drop(held);
-        let entry = entry(identity, arrived_ms, buffer, &lines);
         Ok(entry.map_or(Pull::Again, Pull::Entry))
     }
 

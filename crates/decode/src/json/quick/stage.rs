@@ -21,6 +21,15 @@ fn others(text: __m128i) -> u32 {
     _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_set1_epi8(0x76), moved)) as u32
 }
 
+/// Takes the first mark away if it is a point. By masks and not by a look at that character: the
+/// place of the next value waits for this one's length (140 and 134 ns a message).
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn behind_point(text: __m128i, marks: u32) -> u32 {
+    let points = _mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8(b'.' as i8))) as u32;
+    marks ^ (_blsi_u32(marks) & points)
+}
+
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
@@ -40,8 +49,7 @@ pub(super) fn stage_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usiz
     let marks = others(vector);
     // Without a mark this is 32, which leads to an entry that is no number, and so below.
     let whole = marks.trailing_zeros();
-    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
-    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let length = behind_point(vector, marks).trailing_zeros();
     let shape = (whole << 4 | length) as usize & 0xff;
     stage(vector, staged, slot, &SHAPES[FLOATS + shape]);
     length as usize
@@ -55,8 +63,7 @@ pub(super) fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> 
     let negative = u32::from(text[0] == b'-');
     let marks = others(vector) & !negative;
     let whole = marks.trailing_zeros();
-    let end = (marks & marks.wrapping_sub(1)).trailing_zeros();
-    let length = if text[whole as usize & 15] == b'.' { end } else { whole };
+    let length = behind_point(vector, marks).trailing_zeros();
     let shape = (negative << 8 | (whole << 4 | length) & 0xff) as usize;
     stage(vector, staged, slot, &SHAPES[FLOATS + (shape & 0x1ff)]);
     length as usize

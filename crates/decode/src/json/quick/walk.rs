@@ -1,6 +1,6 @@
 //! The walk along a plan with several messages in lock step: each step's literal is compared in
 //! all lanes, then its values are read in all lanes. One message alone is a chain in which each
-//! value's end gives the next one's place; a second and third hide that wait.
+//! value's end gives the next one's place; a second hides that wait.
 //!
 //! Numbers are not converted on the way: they are staged (`stage.rs`), and converted four at a
 //! time behind the last step (`convert.rs`). What a literal does not match goes to `repair.rs`.

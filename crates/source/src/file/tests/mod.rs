@@ -3,12 +3,17 @@
 mod packed;
 mod stdin;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tidemill_engine::port::{Entry, Source as _, SourceEvent};
 use tidemill_kernel::event::{Position, Reason};
 
 use super::{FileConfig, Partitions, open};
+use crate::pull::PullSource;
 
 fn config(paths: Vec<PathBuf>) -> FileConfig {
     FileConfig {
@@ -150,4 +155,76 @@ fn reads_no_further_ahead_than_the_bound() {
     source.control().credit("a", 300_000);
     let next = source.next(Duration::from_secs(5)).expect("reads");
     assert!(matches!(next, Some(SourceEvent::Entry(..))));
+}
+
+/// Returns the next entry, if one comes within the time.
+fn entry_within(source: &mut PullSource, timeout_ms: u64) -> Option<Entry> {
+    match source.next(Duration::from_millis(timeout_ms)).expect("reads") {
+        Some(SourceEvent::Entry(_, entry)) => Some(entry),
+        Some(other) => panic!("unexpected {other:?}"),
+        None => None,
+    }
+}
+
+/// Opens a file of numbered lines so that its first entry is next.
+fn numbered(folder: &Path, lines: usize) -> PullSource {
+    let path = folder.join("numbered");
+    let text: String = (0..lines).map(|number| format!("{number:099}\n")).collect();
+    fs::write(&path, text).expect("written");
+    let mut source = open(&config(vec![path])).expect("opens");
+    let control = source.control();
+    for _ in 0..2 {
+        let told = source.next(Duration::from_secs(5)).expect("reads");
+        if let Some(SourceEvent::Assigned(partition)) = told {
+            control.read_from(&partition, None, false);
+        }
+    }
+    source
+}
+
+#[test]
+fn held_entry_keeps_its_bytes_while_buffers_of_others_are_used_again() {
+    const LINES: usize = 50_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut source = numbered(folder.path(), LINES);
+    let control = source.control();
+    let mut held = Vec::new();
+    let (mut line, mut count) = (0, 0);
+    while line < LINES {
+        let entry = entry_within(&mut source, 5000).expect("there is more");
+        control.credit("numbered", entry.credit);
+        let first = line;
+        line += entry.messages.len();
+        count += 1;
+        if count % 3 == 0 {
+            held.push((first, entry));
+        }
+    }
+    assert!(held.len() > 5);
+    for (first, entry) in held {
+        for (index, message) in entry.messages.iter().enumerate() {
+            assert_eq!(entry.payload(message), format!("{:099}", first + index).as_bytes());
+        }
+    }
+}
+
+#[test]
+fn reading_goes_on_when_half_of_what_was_read_ahead_is_processed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut source = numbered(folder.path(), 50_000);
+    let control = source.control();
+    let mut ahead = Vec::new();
+    while let Some(entry) = entry_within(&mut source, 50) {
+        ahead.push(entry.credit);
+    }
+    assert!(ahead.iter().sum::<u32>() >= 1 << 20, "{ahead:?}");
+    let half = ahead.len() / 2;
+    for credit in &ahead[..half - 1] {
+        control.credit("numbered", *credit);
+        assert!(entry_within(&mut source, 1).is_none());
+    }
+    for credit in &ahead[half - 1..] {
+        control.credit("numbered", *credit);
+    }
+    assert!(entry_within(&mut source, 5000).is_some());
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Cursor, Read},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tidemill_engine::port::{Source as _, SourceEvent};
@@ -108,4 +108,14 @@ fn stream_of_nothing_ends_and_a_damaged_one_fails() {
     let packed = zstd::encode_all(&b"one\ntwo\n"[..], 1).expect("into memory");
     let failure = read(&packed[..packed.len() - 1], None).expect_err("cut off");
     assert!(failure.contains("stdin: the zstd archive is cut off"), "{failure}");
+}
+
+#[test]
+fn pieces_are_taken_as_they_come_and_not_after_a_pause() {
+    const LINES: usize = 8_000;
+    let began = Instant::now();
+    let lines = read("x\n".repeat(LINES).as_bytes(), None).expect("reads");
+    assert_eq!(lines.len(), LINES);
+    // With a pause of 5 ms for each four pieces of a byte it would be 20 s.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

@@ -1,0 +1,95 @@
+//! A text that is compared with another one sixteen bytes at a time, without a call.
+
+/// What is compared at once.
+const STEP: usize = 16;
+
+/// Which bytes count of the last step, by their number.
+const MASKS: [u128; STEP + 1] = {
+    let mut masks = [u128::MAX; STEP + 1];
+    let mut count = 0;
+    while count < STEP {
+        masks[count] = (1 << (8 * count)) - 1;
+        count += 1;
+    }
+    masks
+};
+
+/// The first bytes of what may be looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text<'a> {
+    place: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Text<'a> {
+    /// Returns the first `length` bytes of a place that may go on.
+    #[inline]
+    pub(crate) fn new(place: &'a [u8], length: usize) -> Text<'a> {
+        debug_assert!(length <= place.len(), "a text stands in its place");
+        Text { place, length }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        &self.place[..self.length]
+    }
+
+    /// Returns whether another place begins with the same bytes.
+    #[inline]
+    pub(crate) fn stands_at(&self, place: &[u8]) -> bool {
+        let (mut own, mut other, mut length) = (self.place, place, self.length);
+        while let (Some((own_step, own_rest)), Some((other_step, other_rest))) =
+            (own.split_first_chunk::<STEP>(), other.split_first_chunk::<STEP>())
+        {
+            let differs = u128::from_le_bytes(*own_step) ^ u128::from_le_bytes(*other_step);
+            if length <= STEP {
+                return differs & MASKS[length] == 0;
+            }
+            if differs != 0 {
+                return false;
+            }
+            (own, other, length) = (own_rest, other_rest, length - STEP);
+        }
+        own.get(..length) == other.get(..length)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Text<'a> {
+    fn from(bytes: &'a [u8]) -> Text<'a> {
+        Text::new(bytes, bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn texts_are_equal_only_in_every_byte() {
+        let bytes: Vec<u8> = (0..64).collect();
+        for length in 0..=50 {
+            for room in [0, 1, 7, 14] {
+                let own = Text::new(&bytes[..length + 14 - room], length);
+                let mut other = bytes[..length + room].to_vec();
+                assert!(own.stands_at(&other), "{length} bytes, {room} behind");
+                // What stands behind the text does not count.
+                other[length..].fill(255);
+                assert!(own.stands_at(&other), "{length} bytes, {room} behind");
+                for index in 0..length {
+                    let mut changed = other.clone();
+                    changed[index] ^= 0x80;
+                    assert!(!own.stands_at(&changed), "byte {index} of {length}");
+                }
+                if length > 0 {
+                    assert!(!own.stands_at(&other[..length - 1]), "{length} bytes, one too few");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Folding a message into a row: what happens for every message, so what decides the speed.
+//!
+//! A complete message between the first and the last of its device changes no first or last value,
+//! and nearly every message is one. What few messages need is kept out of the way, in functions of
+//! its own. Measured with examples/fold_speed.rs, counted by bench/check.py.
+
+use super::{
+    CARRY_EVERY, CHUNK_ROWS, Chunk, Moment, append,
+    layout::{COUNTS, COVERAGE, HEADER, MIXED, RowLayout, TIMES, span, unspan},
+};
+use crate::{
+    aggregate::{
+        first_last::{End, rank_of},
+        most_frequent::{PLACES, count_in_place, counted_in_place},
+        sum,
+    },
+    event::{Message, Text},
+    plan::Plan,
+};
+
+impl Chunk {
+    /// Folds an event into a row; returns false, and changes nothing, if the row counts 2^32 - 1
+    /// messages already.
+    #[inline]
+    #[must_use]
+    pub(crate) fn fold(
+        &mut self,
+        plan: &Plan,
+        row: usize,
+        event: &Message<'_>,
+        moment: Moment,
+    ) -> bool {
+        let layout = &plan.layout;
+        let words = self.row_mut(row);
+        let header = words.first_chunk_mut::<HEADER>().expect("every row has a header");
+        let Some(record_count) = (header[COUNTS] as u32).checked_add(1) else {
+            return false;
+        };
+        let complete = event.is_complete();
+        let invalid_count = ((header[COUNTS] >> 32) as u32).saturating_add(event.invalid_count());
+        header[COUNTS] = u64::from(invalid_count) << 32 | u64::from(record_count);
+        let (first_ms, last_ms) = (header[TIMES] as u32, (header[TIMES] >> 32) as u32);
+        header[TIMES] = u64::from(last_ms.max(moment.offset_ms)) << 32
+            | u64::from(first_ms.min(moment.offset_ms));
+        header[COVERAGE] |= 1 << moment.coverage_slot;
+        // Nearly every message stands between the first and the last one of its device.
+        let decides = (layout.has_first_ends & (moment.offset_ms <= first_ms))
+            | (layout.has_last_ends & (moment.offset_ms >= last_ms))
+            | (header[COVERAGE] & MIXED != 0);
+        // Sums and flags take absent values as the 0 that stands in their place.
+        let (floats, ints) = (event.floats(), event.ints());
+        let inside = fold_floats(layout, words, floats);
+        let fits = fold_ints(plan, words, ints);
+        let carry = record_count.is_multiple_of(CARRY_EVERY);
+        if complete {
+            let placed = fold_points(plan, words, (floats, ints), |_| true, |_| true);
+            if decides {
+                self.fold_ends(plan, row, event, moment);
+            }
+            if !(inside & fits & placed & !carry) {
+                self.fold_rare(plan, row, event, carry);
+            }
+        } else {
+            words[COVERAGE] |= MIXED;
+            let has_float = |slot| event.has_float(slot);
+            let _ = fold_points(plan, words, (floats, ints), has_float, |slot| event.has_int(slot));
+            self.fold_ends(plan, row, event, moment);
+            self.fold_rare(plan, row, event, carry);
+        }
+        true
+    }
+
+    /// Folds the first and last values.
+    #[inline(never)]
+    fn fold_ends(&mut self, plan: &Plan, row: usize, event: &Message<'_>, moment: Moment) {
+        let ranks = [End::First, End::Last].map(|end| rank_of(end, moment.offset_ms));
+        let words = self.row_mut(row);
+        let (ends, _) = words[plan.layout.float_ends.clone()].as_chunks_mut::<2>();
+        for (state, (slot, end)) in ends.iter_mut().zip(&plan.float_ends) {
+            if let Some(value) = event.float(*slot) {
+                let rank = ranks[*end as usize];
+                if rank > state[0] || (rank == state[0] && value < f64::from_bits(state[1])) {
+                    *state = [rank, value.to_bits()];
+                }
+            }
+        }
+        let (ends, _) = words[plan.layout.int_ends.clone()].as_chunks_mut::<2>();
+        for (state, (slot, end)) in ends.iter_mut().zip(&plan.int_ends) {
+            if let Some(value) = event.int(*slot) {
+                let rank = ranks[*end as usize];
+                if rank > state[0] || (rank == state[0] && value < state[1] as i64) {
+                    *state = [rank, value as u64];
+                }
+            }
+        }
+        for (index, (slot, end)) in plan.text_ends.iter().enumerate() {
+            if let Some(text) = event.text_place(*slot) {
+                self.add_text(plan, row, index, ranks[*end as usize], text);
+            }
+        }
+    }
+
+    /// What few messages need: absent fields, values outside of the hot domain, and so on. Each
+    /// finds out by itself what the others have left to it.
+    #[cold]
+    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, carry: bool) {
+        for bit in event.absent() {
+            self.add_absent(plan, row, bit, 1);
+        }
+        self.move_to_cold(plan, row, event);
+        for (index, slot) in plan.int_sums.iter().enumerate() {
+            let value = event.ints()[usize::from(*slot)];
+            let state = &mut self.row_mut(row)[plan.layout.int_sums.start + index];
+            // The sum has wrapped if it is not what adding exactly gives.
+            let sum = *state as i64;
+            let before = sum.wrapping_sub(value);
+            if before.checked_add(value).is_none() {
+                *state = value as u64;
+                *self.cold_ints.entry((row as u16, index as u16)).or_default() +=
+                    i128::from(before);
+            }
+        }
+        for (index, code) in plan.codes.iter().enumerate() {
+            if let Some(code) = event.int(code.slot).and_then(|value| code.offset(value)) {
+                let places = self.code_places(plan, row, index);
+                let is_placed = counted_in_place(places).any(|(known, _)| known == code);
+                if !is_placed {
+                    self.add_code(plan, row, index, code, 1);
+                }
+            }
+        }
+        if carry {
+            (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
+        }
+    }
+
+    /// Takes the values outside of the hot domain out of the limbs again.
+    fn move_to_cold(&mut self, plan: &Plan, row: usize, event: &Message<'_>) {
+        let count = plan.float_sums.len();
+        for (index, slot) in plan.float_sums.iter().enumerate() {
+            let value = event.floats()[usize::from(*slot)];
+            let split = sum::split(value);
+            if !split.inside {
+                let at = plan.layout.float_sums.start + index;
+                let words = self.row_mut(row);
+                words[at] = words[at].wrapping_sub(split.high);
+                words[at + count] = words[at + count].wrapping_sub(split.low);
+                self.cold.entry((row as u16, index as u16)).or_default().add(value);
+            }
+        }
+    }
+
+    /// Makes the limbs of a sum small; what does not fit goes to the wide sum.
+    fn carry(&mut self, plan: &Plan, row: usize, index: usize) {
+        let at = plan.layout.float_sums.start + index;
+        let count = plan.float_sums.len();
+        let words = self.row_mut(row);
+        let units = sum::units(words[at], words[at + count]);
+        let limbs = sum::limbs(units);
+        (words[at], words[at + count]) = limbs.unwrap_or((0, 0));
+        if limbs.is_none() {
+            self.cold.entry((row as u16, index as u16)).or_default().add_units(units);
+        }
+    }
+
+    pub(super) fn add_absent(&mut self, plan: &Plan, row: usize, bit: usize, count: u32) {
+        if self.absent.is_empty() {
+            self.absent = alloc::vec![0; CHUNK_ROWS * plan.presence_bits];
+        }
+        self.absent[row * plan.presence_bits + bit] += count;
+    }
+
+    pub(super) fn add_code(
+        &mut self,
+        plan: &Plan,
+        row: usize,
+        index: usize,
+        code: u16,
+        count: u32,
+    ) {
+        let places = &mut self.row_mut(row)[plan.layout.code(index)];
+        let places = places.first_chunk_mut().expect("a code has all of its places");
+        if !count_in_place(places, code, count) {
+            let spilled = self.spilled_codes.entry((row as u16, index as u16)).or_default();
+            spilled.add(code, count);
+        }
+    }
+
+    /// Returns the places of a code.
+    pub(super) fn code_places(&self, plan: &Plan, row: usize, index: usize) -> &[u64; PLACES] {
+        let places = &self.row(row)[plan.layout.code(index)];
+        places.first_chunk().expect("a code has all of its places")
+    }
+
+    /// Takes a text in, by the rule of [`Decided`](crate::aggregate::first_last::Decided) for
+    /// values of any length.
+    #[inline]
+    pub(super) fn add_text(
+        &mut self,
+        plan: &Plan,
+        row: usize,
+        index: usize,
+        rank: u64,
+        text: Text<'_>,
+    ) {
+        let at = self.skip + row * self.row_words + plan.layout.text_ends.start + 2 * index;
+        let [state, known] = &mut self.words[at..at + 2] else {
+            unreachable!("two words were taken");
+        };
+        let known_rank = u64::from(*state as u32);
+        if rank < known_rank {
+            return;
+        }
+        let (start, length) = unspan(*known);
+        if length == text.len() && text.stands_at(&self.bytes[start..]) {
+            // Attributes hardly ever change.
+            *state = *state >> 32 << 32 | rank;
+        } else if rank > known_rank || text.as_bytes() < &self.bytes[start..][..length] {
+            self.replace_text(at, rank, text.as_bytes());
+        }
+    }
+
+    /// Sets the text whose state stands at a word.
+    #[inline(never)]
+    fn replace_text(&mut self, at: usize, rank: u64, text: &[u8]) {
+        let (mut start, _) = unspan(self.words[at + 1]);
+        let mut capacity = (self.words[at] >> 32) as usize;
+        if text.len() > capacity {
+            // Doubling bounds what replaced texts leave behind to the longest one twice.
+            capacity = text.len().max(capacity * 2);
+            start = append(&mut self.bytes, text);
+            self.bytes.resize(start + capacity, 0);
+        } else {
+            self.bytes[start..][..text.len()].copy_from_slice(text);
+        }
+        self.words[at] = (capacity as u64) << 32 | rank;
+        self.words[at + 1] = span(start, text.len());
+    }
+}
+
+/// Adds floats to their sums; returns whether all were in the hot domain.
+#[inline]
+fn fold_floats(layout: &RowLayout, words: &mut [u64], floats: &[f64]) -> bool {
+    let sums = &mut words[layout.float_sums.clone()];
+    let (mut high, mut low) = sums.split_at_mut(sums.len() / 2);
+    let mut inside = true;
+    for (first, count) in &layout.float_runs {
+        let (run_high, rest_high) = high.split_at_mut(*count);
+        let (run_low, rest_low) = low.split_at_mut(*count);
+        inside &= sum::add_all(&floats[*first..][..*count], run_high, run_low);
+        (high, low) = (rest_high, rest_low);
+    }
+    inside
+}
+
+/// Adds integers to their sums and flags to their counts; returns whether no sum has wrapped.
+#[inline]
+fn fold_ints(plan: &Plan, words: &mut [u64], ints: &[i64]) -> bool {
+    let mut sums = &mut words[plan.layout.int_sums.clone()];
+    let mut wrapped = 0;
+    for (first, count) in &plan.layout.int_runs {
+        let (run, rest) = sums.split_at_mut(*count);
+        for (state, value) in run.iter_mut().zip(&ints[*first..][..*count]) {
+            let sum = (*state as i64).wrapping_add(*value);
+            // Both had the sign that the sum has not.
+            wrapped |= (*state as i64 ^ sum) & (*value ^ sum);
+            *state = sum as u64;
+        }
+        sums = rest;
+    }
+    let flags = &mut words[plan.layout.flags.clone()];
+    for (state, slot) in flags.iter_mut().zip(&plan.flags) {
+        *state += u64::from(ints[usize::from(*slot)] != 0);
+    }
+    wrapped >= 0
+}
+
+/// Folds ranges and codes, which absent values must not touch; returns whether every code found a
+/// place.
+#[inline]
+fn fold_points(
+    plan: &Plan,
+    words: &mut [u64],
+    (floats, ints): (&[f64], &[i64]),
+    has_float: impl Fn(u16) -> bool,
+    has_int: impl Fn(u16) -> bool,
+) -> bool {
+    if !plan.float_ranges.is_empty() {
+        let (ranges, _) = words[plan.layout.float_ranges.clone()].as_chunks_mut::<2>();
+        for (range, slot) in ranges.iter_mut().zip(&plan.float_ranges) {
+            if has_float(*slot) {
+                let value = floats[usize::from(*slot)];
+                let [min, max] = range.map(f64::from_bits);
+                range[0] = (if value < min { value } else { min }).to_bits();
+                range[1] = (if value > max { value } else { max }).to_bits();
+            }
+        }
+    }
+    if !plan.int_ranges.is_empty() {
+        let (ranges, _) = words[plan.layout.int_ranges.clone()].as_chunks_mut::<2>();
+        for (range, slot) in ranges.iter_mut().zip(&plan.int_ranges) {
+            if has_int(*slot) {
+                let value = ints[usize::from(*slot)];
+                *range = [(range[0] as i64).min(value) as u64, (range[1] as i64).max(value) as u64];
+            }
+        }
+    }
+    let mut placed = true;
+    if !plan.codes.is_empty() {
+        let (codes, _) = words[plan.layout.codes.clone()].as_chunks_mut::<PLACES>();
+        for (places, code) in codes.iter_mut().zip(&plan.codes) {
+            if has_int(code.slot) {
+                let offset = code.offset(ints[usize::from(code.slot)]);
+                let offset = offset.expect("decoding checks code ranges");
+                placed &= count_in_place(places, offset, 1);
+            }
+        }
+    }
+    placed
+}

@@ -357,7 +357,7 @@ impl Window {
     /// Returns the states of a slot.
     pub(crate) fn states<'a>(&'a self, plan: &'a Plan, slot: usize) -> States<'a> {
         let (chunk, row) = Chunk::of_slot(slot);
-        States { chunk: &self.chunks[chunk], plan, row, span: self.span() }
+        States::new(&self.chunks[chunk], plan, row, self.span())
     }
 
     /// Returns the states of a slot, to be changed.

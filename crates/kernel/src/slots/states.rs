@@ -65,15 +65,23 @@ impl Span {
 /// The states of one device-window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct States<'a> {
-    pub(crate) chunk: &'a Chunk,
+    pub(super) chunk: &'a Chunk,
     pub(crate) plan: &'a Plan,
-    pub(crate) row: usize,
-    pub(crate) span: Span,
+    row: usize,
+    span: Span,
+    /// The row's words.
+    words: &'a [u64],
 }
 
 impl<'a> States<'a> {
+    #[inline]
+    pub(crate) fn new(chunk: &'a Chunk, plan: &'a Plan, row: usize, span: Span) -> States<'a> {
+        States { chunk, plan, row, span, words: chunk.row(row) }
+    }
+
+    #[inline]
     fn word(&self, at: usize) -> u64 {
-        self.chunk.row(self.row)[at]
+        self.words[at]
     }
 
     fn place(&self, index: usize) -> (u16, u16) {
@@ -190,7 +198,7 @@ impl StatesMut<'_> {
     }
 
     pub(crate) fn read(&self) -> States<'_> {
-        States { chunk: self.chunk, plan: self.plan, row: self.row, span: self.span }
+        States::new(self.chunk, self.plan, self.row, self.span)
     }
 
     /// Sets the quality; returns false, and changes nothing, if a time is not of this window.

@@ -16,7 +16,7 @@ STAGES = [
     ("conversion", r"quick::(convert|settle)"),
     ("the rest of decoding", r"tidemill_decode|event::rows|EventBlock"),
     ("look-ahead", r"rollup::ahead|look_ahead"),
-    ("rows", r"emit|::row::|slice::sort|sort_by_key|window::order|RowWriter|close"),
+    ("rows", r"emit|::round|::row::|slice::sort|sort_by_key|window::order|RowWriter|close"),
     ("folding", r"fold|slots|window::Window|key_table|aggregate|Chunk"),
     ("operating system", r"_\[k\]$"),
     ("copying and filling (C library)", r"mem(cpy|move|set|cmp)|bcmp"),

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 messages=${1:-1000000}
+passes=5
 work=$PWD/target/bench
 drawn=$work/inferno/bin
 [[ -x $drawn/inferno-flamegraph ]] ||
@@ -20,12 +21,12 @@ python3 -B -c "import kernel; print(kernel.CONFIG.format(data='$data', schema='[
 cd ..
 
 perf record -q -g -e cpu-clock -F 1999 -o "$work/flame.perf" -- \
-  target/flame/release/examples/kernel_speed "$config" "$data" 5 >"$work/flame.json"
+  target/flame/release/examples/kernel_speed "$config" "$data" "$passes" >"$work/flame.json"
 perf script --no-inline -i "$work/flame.perf" 2>/dev/null |
   "$drawn/inferno-collapse-perf" --kernel >"$work/flame.folded" 2>/dev/null
 python3 -B bench/stages.py --lane "$work/flame.folded" >"$work/flame.lane"
 "$drawn/inferno-flamegraph" --title "Decode, fold and rows of set A, samples of the processor clock" \
-  --minwidth 0.2 --nametype "" --hash <"$work/flame.lane" >docs/flame.svg
+  --minwidth 0.2 --nametype "" --countname ns --hash <"$work/flame.lane" >docs/flame.svg
 if grep -nE '/(root|home|work)/' docs/flame.svg; then
   echo "bench/flame.sh: docs/flame.svg names folders of this machine" >&2; exit 1
 fi
@@ -34,4 +35,4 @@ valgrind --tool=callgrind --callgrind-out-file="$work/flame.callgrind" \
   '--toggle-collect=tidemill_engine::lane::Lane::take' '--toggle-collect=tidemill_engine::lane::Lane::end' \
   target/release/examples/kernel_speed "$config" "$data" 1 >"$work/flame.counted" 2>"$work/flame.log"
 callgrind_annotate --threshold=100 "$work/flame.callgrind" >"$work/flame.functions"
-python3 -B bench/stages.py "$work/flame.lane" "$work/flame.functions" "$messages"
+python3 -B bench/stages.py "$work/flame.lane" "$work/flame.functions" "$messages" "$passes"

@@ -2,7 +2,8 @@
 """Sorts what the kernel executes into stages, by the function that it is in.
 
     bench/stages.py --lane FOLDED                   the stacks below a lane, without what measures it
-    bench/stages.py LANE FUNCTIONS MESSAGES         a table: samples of LANE, callgrind's FUNCTIONS
+    bench/stages.py LANE FUNCTIONS MESSAGES PASSES  a table: samples of LANE, in nanoseconds of so many
+                                                    passes; callgrind's FUNCTIONS of one pass
 
 A function that was inlined counts for the one it is in; the two builds may differ in that.
 """
@@ -47,7 +48,7 @@ def main():
         for frames, count in lane_stacks(sys.argv[2]):
             print(";".join(frames), count)
         return
-    lane, functions, messages = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    lane, functions, messages, passes = *sys.argv[1:3], *map(int, sys.argv[3:])
     samples, counts = Counter(), Counter()
     for frames, count in lane_stacks(lane):
         samples[stage_of(frames[-1])] += count
@@ -55,13 +56,13 @@ def main():
         match = LINE.match(line)
         if match and "PROGRAM TOTALS" not in line:
             counts[stage_of(match.group(2))] += int(match.group(1).replace(",", ""))
-    print("| stage | instructions per message | share of them | share of the time |")
-    print("| --- | ---: | ---: | ---: |")
+    print("| stage | instructions per message | share of them | ns per message | share of the time |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     whole, sampled = sum(counts.values()), sum(samples.values())
     for name in [*(name for name, _ in STAGES), "the rest"]:
         print(f"| {name} | {counts[name] / messages:,.0f} | {counts[name] / whole:.1%} "
-              f"| {samples[name] / sampled:.1%} |")
-    print(f"| all | {whole / messages:,.0f} | | {sampled:,} samples |")
+              f"| {samples[name] / passes / messages:.1f} | {samples[name] / sampled:.1%} |")
+    print(f"| all | {whole / messages:,.0f} | | {sampled / passes / messages:.1f} | |")
 
 
 if __name__ == "__main__":

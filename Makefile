@@ -27,7 +27,7 @@ soak: ## three replicas that are killed, paused and restarted: make soak SECONDS
 soak-pulsar: ## two consumers while broker and consumers are killed: make soak-pulsar FOR=20m
 	env -u TIDEMILL_PULSAR_URL cargo run --package tidemill-pulsar --example failover_soak -- --for $(or $(FOR),20m)
 
-bench: ## what it costs, against targets and other engines, ten minutes: make bench ARGS=--quick
+bench: ## what it costs, against targets and other engines: make bench ARGS=--quick
 	bench/run.sh all $(ARGS)
 
 bench-check: ## instructions per message against the stored ones; fails above +3 %

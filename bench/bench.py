@@ -17,12 +17,10 @@ import steady
 from process import WORK
 from results import Results
 
-PARTS = ["file", "consumer", "memory", "steady", "drain", "replay", "catch-up",
-         "profile", "all"]
 PARTS = ["kernel", "limits", "file", "consumer", "peers", "memory", "steady", "drain", "replay",
          "catch-up", "profile", "all"]
 
-# Sizes that are not given: of all parts in one go, about ten minutes, and of a look.
+# Sizes that are not given: of all parts in one go, and of a look.
 BRIEF = {"kernel_repeats": 3, "repeats": 2, "seconds": 60, "steady_seconds": 60, "minutes": 3}
 QUICK = {"kernel_messages": 500_000, "kernel_repeats": 3, "messages": 500_000,
          "topic_messages": 500_000, "peer_messages": 500_000, "repeats": 1, "seconds": 30,

@@ -6,7 +6,8 @@
 
 Callgrind counts what the code executes, whatever else the machine does, so this needs no quiet
 machine; what an instruction costs it does not say. Counted are the release builds of
-`decode_speed` and `fold_speed`, and of them only the measured stretches.
+`decode_speed`, `fold_speed` and, for a lane as a whole, `kernel_speed`, and of them only the
+measured stretches.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+import kernel
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORED = ROOT / "bench" / "instructions.json"
 MARGIN = 0.03
@@ -26,6 +29,9 @@ DECODED = ["short decimals", "one order", "one order, spaced", "three fields may
 FOLDED = {500: 40_000, 10_000: 80_000}
 # The pool of blocks is filled and folded as a whole.
 FOLDED_AT_ONCE = 16 * 256
+# So few that no window closes before the end: what a row takes is counted apart.
+LANE_MESSAGES = 50_000
+LANE_SETS = ["a", "c", "e", "absent20", "own"]
 
 
 def run(command, **options):
@@ -33,7 +39,8 @@ def run(command, **options):
 
 
 def build():
-    for crate, example in (("tidemill-decode", "decode_speed"), ("tidemill-kernel", "fold_speed")):
+    for crate, example in (("tidemill-decode", "decode_speed"), ("tidemill-kernel", "fold_speed"),
+                           ("tidemill", "kernel_speed"), ("tidemill", "bench_data")):
         run(["cargo", "build", "--release", "--quiet", "-p", crate, "--example", example])
 
 
@@ -57,6 +64,13 @@ def count():
         # A first pool goes by before any is counted as sent.
         folded = -(-messages // FOLDED_AT_ONCE) * FOLDED_AT_ONCE
         counts[f"fold: {devices} devices"] = total / folded
+    for name in LANE_SETS:
+        config, data = kernel.configured(name, LANE_MESSAGES)
+        total = instructions("kernel_speed", "take", [config, data, 1])
+        counts[f"lane: set {name}"] = total / LANE_MESSAGES
+    config, data = kernel.configured("b", LANE_MESSAGES)
+    rows = len({line.split(b'"', 4)[3] for line in data.read_bytes().splitlines()})
+    counts["lane: a row of set b"] = instructions("kernel_speed", "end", [config, data, 1]) / rows
     return {name: round(value, 1) for name, value in counts.items()}
 
 

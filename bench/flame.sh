@@ -14,11 +14,7 @@ cargo build --release --package tidemill --example bench_data --example kernel_s
 RUSTFLAGS="-C force-frame-pointers=yes" CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
   cargo build --release --package tidemill --example kernel_speed --target-dir target/flame
 
-cd bench
-data=$(python3 -B -c "import kernel; print(kernel.data_set('a', $messages))")
-config=$work/flame.toml
-python3 -B -c "import kernel; print(kernel.CONFIG.format(data='$data', schema='[schema]\npreset = \"sensor\"'))" >"$config"
-cd ..
+read -r config data < <(cd bench && python3 -B -c "import kernel; print(*kernel.configured('a', $messages))")
 
 perf record -q -g -e cpu-clock -F 1999 -o "$work/flame.perf" -- \
   target/flame/release/examples/kernel_speed "$config" "$data" "$passes" >"$work/flame.json"

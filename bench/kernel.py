@@ -60,6 +60,17 @@ def data_set(name, messages):
     return data
 
 
+def configured(name, messages):
+    """Returns the configuration for a set, written anew, and the set's file."""
+    data = data_set(name, messages)
+    schema = "[schema]\npreset = \"sensor\""
+    if name == "own":
+        schema = (REPOSITORY / "bench" / "machine.toml").read_text()
+    config = WORK / f"kernel-{name}.toml"
+    config.write_text(CONFIG.format(data=data, schema=schema))
+    return config, data
+
+
 def measure(results, messages, repeats, sets):
     """Measures the sets in turn and holds them against the targets."""
     print(f"-- kernel: decode, fold, rows; {messages:,} messages of A, B, C", flush=True)
@@ -97,12 +108,7 @@ closing the windows that are open then and writing their rows, per row.
 
 def one(results, name, messages, repeats):
     """Runs one set; every pass is a line of raw.csv."""
-    data = data_set(name, messages)
-    schema = "[schema]\npreset = \"sensor\""
-    if name == "own":
-        schema = (REPOSITORY / "bench" / "machine.toml").read_text()
-    config = WORK / f"kernel-{name}.toml"
-    config.write_text(CONFIG.format(data=data, schema=schema))
+    config, data = configured(name, messages)
     usage = run([EXAMPLES / "kernel_speed", config, data, repeats], WORK / "kernel.log")
     found = json.loads(usage.output)
     for number, used in enumerate(found["passes"], 1):

@@ -2,7 +2,7 @@
 import json
 import statistics
 
-from kernel import CONFIG, EXAMPLES, data_set, median_ns
+from kernel import EXAMPLES, configured, median_ns
 from process import WORK, run
 
 MESSAGES = 1_000_000
@@ -17,8 +17,7 @@ LIMITS = [
 def measure(results, repeats):
     """Measures set A on the kernel, the limits, and the kernel again."""
     print(f"-- limits of the machine, {MESSAGES:,} messages of A", flush=True)
-    data, config = data_set("a", MESSAGES), WORK / "kernel-a.toml"
-    config.write_text(CONFIG.format(data=data, schema="[schema]\npreset = \"sensor\""))
+    config, data = configured("a", MESSAGES)
     before = kernel(results, config, data, repeats)
     found = json.loads(run([EXAMPLES / "machine_limits", data, repeats],
                            WORK / "limits.log").output)

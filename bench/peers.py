@@ -48,7 +48,7 @@ def measure(results, tools, messages, repeats):
         used["rss_max_kib"])
     for repeat in range(1, repeats + 1):
         print(f"-- peers, set A, {messages:,} messages, repeat {repeat}", flush=True)
-        add("tidemill", "kernel", repeat, messages, from_memory(data))
+        add("tidemill", "kernel", repeat, messages, from_memory(messages))
         add("tidemill", "run", repeat, messages, from_file(data))
         ours = stored_rows()
         for engine in ENGINES:
@@ -62,10 +62,9 @@ def measure(results, tools, messages, repeats):
     report(results, messages, len(ours))
 
 
-def from_memory(data):
+def from_memory(messages):
     """The kernel alone; the messages that wait in memory are part of its peak."""
-    config = WORK / "peers-kernel.toml"
-    config.write_text(kernel.CONFIG.format(data=data, schema='[schema]\npreset = "sensor"'))
+    config, data = kernel.configured("a", messages)
     usage = run([kernel.EXAMPLES / "kernel_speed", config, data, 1], WORK / "peers-kernel.log")
     spent = json.loads(usage.output)["passes"][0]["cpu_s"]
     return {"cpu_s": spent, "wall_s": spent, "rss_max_kib": usage.rss_max_kib}

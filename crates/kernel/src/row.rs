@@ -73,6 +73,12 @@ impl RowBlock {
         RowBlock { bytes: Vec::new(), row_count: 0 }
     }
 
+    /// Makes room for so many rows as long as those that are there, and an eighth.
+    pub(crate) fn reserve(&mut self, row_count: usize) {
+        let row_bytes = self.bytes.len() / self.row_count.max(1);
+        self.bytes.reserve((row_bytes + row_bytes / 8) * row_count);
+    }
+
     /// Returns the encoded bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

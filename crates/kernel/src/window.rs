@@ -317,6 +317,10 @@ impl Window {
                     self.prefetch_key(*slot);
                 }
                 saturated_count += self.emit_row(plan, shape, lineage, *slot, &mut piece);
+                if index == 0 {
+                    // Rows of one schema are about as long.
+                    piece.reserve(slots.len());
+                }
             }
             pieces.push(piece);
         }

@@ -22,7 +22,7 @@ def measure(results, repeats):
     found = json.loads(run([EXAMPLES / "machine_limits", data, repeats],
                            WORK / "limits.log").output)
     after = kernel(results, config, data, repeats)
-    gigabytes = found["bytes"] / found["messages"]
+    message_bytes = found["bytes"] / found["messages"]
     lines = ["| | ns per message, median | least | GB/s, median |", "| --- | ---: | ---: | ---: |"]
     for name, title in LIMITS:
         values = found[name]
@@ -31,17 +31,17 @@ def measure(results, repeats):
             results.add("limits", name, "machine", "whole", number, found["messages"], spent_s,
                         spent_s, 0)
         median = statistics.median(values)
-        rate = "" if "update" in name else f"{gigabytes / median:.1f}"
+        rate = "" if "update" in name else f"{message_bytes / median:.1f}"
         lines.append(f"| {title} | {median:.1f} | {min(values):.1f} | {rate} |")
     for title, used in (("the kernel, before", before), ("the kernel, after", after)):
         median, least = median_ns(used), used["least_s"] * 1e9 / used["messages"]
-        lines.append(f"| {title} | {median:.1f} | {least:.1f} | {gigabytes / median:.1f} |")
+        lines.append(f"| {title} | {median:.1f} | {least:.1f} | {message_bytes / median:.1f} |")
     table = "\n".join(lines)
     print(table, flush=True)
     results.section(f"""
 ## Limits of the machine
 
-{MESSAGES:,} messages of set A ({gigabytes:.0f} bytes each), one thread, its CPU time, {repeats}
+{MESSAGES:,} messages of set A ({message_bytes:.0f} bytes each), one thread, its CPU time, {repeats}
 repeats each; memory of the limits is mapped before, that of the kernel is not.
 
 {table}

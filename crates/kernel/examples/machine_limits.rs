@@ -52,11 +52,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut random = 0x9E37_79B9_7F4A_7C15;
     let [small, large] = TABLES_BYTES.map(|table_bytes| {
         let mut table = vec![Line([1; 8]); table_bytes / size_of::<Line>()];
-        let updates = measured(&mut || {
+        measured(&mut || {
             random = update(&mut table, messages, random);
             black_box(&table);
-        });
-        updates
+        })
     });
     println!(
         "{{\"messages\": {messages}, \"bytes\": {}, \"sum_ns\": {sum}, \"copy_ns\": {copy}, \
@@ -80,7 +79,7 @@ fn update(table: &mut [Line], messages: usize, mut random: u64) -> u64 {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let at = (u128::from(random) * lines >> 64) as usize;
+        let at = ((u128::from(random) * lines) >> 64) as usize;
         table[at].0[random as usize % 8] += random >> 32;
     }
     random

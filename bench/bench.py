@@ -8,6 +8,7 @@ import consumer
 import drain
 import file_rows
 import kernel
+import limits
 import memory
 import peers
 import profile_file
@@ -16,8 +17,8 @@ import steady
 from process import WORK
 from results import Results
 
-PARTS = ["kernel", "file", "consumer", "peers", "memory", "steady", "drain", "replay", "catch-up",
-         "profile", "all"]
+PARTS = ["kernel", "limits", "file", "consumer", "peers", "memory", "steady", "drain", "replay",
+         "catch-up", "profile", "all"]
 
 # Sizes that are not given: of all parts in one go, and of a look.
 BRIEF = {"kernel_repeats": 3, "repeats": 2, "seconds": 60, "steady_seconds": 60, "minutes": 3}
@@ -57,6 +58,8 @@ def main():
     everything = options.what == "all"
     if everything or options.what == "kernel":
         kernel.measure(results, options.kernel_messages, options.kernel_repeats, options.sets)
+    if everything or options.what == "limits":
+        limits.measure(results, options.kernel_repeats)
     if everything or options.what == "file":
         for devices in options.devices:
             file_rows.measure(results, options.flink_home, options.messages, devices,

@@ -14,8 +14,11 @@ for option; do
 done
 
 cargo build --release --package tidemill --bin tidemill
-if [[ $what == kernel || $what == peers || $what == all ]]; then
+if [[ $what == kernel || $what == limits || $what == peers || $what == all ]]; then
   cargo build --release --package tidemill --example bench_data --example kernel_speed
+fi
+if [[ $what == limits || $what == all ]]; then
+  cargo build --release --package tidemill-kernel --example machine_limits
 fi
 if [[ $what == kernel || $what == all ]]; then
   # The parser picks its instructions when it is compiled.

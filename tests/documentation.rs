@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guarantees.md",
     "docs/limits.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/reference/exit-codes.md",
     "docs/reference/metrics.md",
     "docs/schemas.md",

@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim sim-disk soak soak-pulsar bench bench-check memcheck fuzz dist build
+.PHONY: demo test check sim sim-disk soak soak-pulsar bench bench-check fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -32,13 +32,6 @@ bench: ## what it costs, against targets and other engines: make bench ARGS=--qu
 
 bench-check: ## instructions per message against the stored ones; fails above +3 %
 	python3 -B bench/check.py
-
-memcheck: ## the crates with unsafe code under valgrind, half a minute: make memcheck MESSAGES=20000
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9" \
-	cargo test --package tidemill-kernel --lib -- processor sum
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9" \
-	TIDEMILL_DIFFERENTIAL_MESSAGES=$(or $(MESSAGES),20000) \
-	cargo test --package tidemill-decode --lib --test differential
 
 fuzz: ## coverage-guided: make fuzz TARGET=json|config|pulsar_entry|partial|archive SECONDS=60
 	fuzz/run.sh $(or $(TARGET),json) $(or $(SECONDS),60)

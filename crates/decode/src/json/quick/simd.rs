@@ -133,3 +133,21 @@ pub(super) fn store_ints(values: &mut [i64; 4], value: __m256i) {
     // SAFETY: the reference is to four writable integers; the store needs no alignment.
     unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_end_with_their_buffer() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let text = Text::new(&bytes).expect("more than a window");
+        for at in 0..=36 {
+            let window = text.window(at).expect("it lies within the buffer");
+            assert_eq!((&window[..], text.place_of(window)), (&bytes[at..at + 64], at));
+        }
+        assert!([37, 38, 99, 100, usize::MAX].iter().all(|at| text.window(*at).is_none()));
+        assert!(Text::new(&bytes[..63]).is_none());
+        assert!(Text::new(&bytes[..64]).is_some_and(|text| text.window(1).is_none()));
+    }
+}

@@ -22,7 +22,8 @@ perf script --no-inline -i "$work/flame.perf" 2>/dev/null |
   "$drawn/inferno-collapse-perf" --kernel >"$work/flame.folded" 2>/dev/null
 python3 -B bench/stages.py --lane "$work/flame.folded" >"$work/flame.lane"
 "$drawn/inferno-flamegraph" --title "Decode, fold and rows of set A, samples of the processor clock" \
-  --minwidth 0.2 --nametype "" --countname ns --hash <"$work/flame.lane" >docs/flame.svg
+  --minwidth 0.2 --nametype "" --countname ns --hash <"$work/flame.lane" |
+  sed '/^ *\/\/ /d' >docs/flame.svg # without the comments of the script in it
 if grep -nE '/(root|home|work)/' docs/flame.svg; then
   echo "bench/flame.sh: docs/flame.svg names folders of this machine" >&2; exit 1
 fi

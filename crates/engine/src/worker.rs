@@ -305,6 +305,9 @@ impl Worker {
             }
             warn!(%partition, "another process has begun this lane, starting from its record");
         }
+        if place.lane.is_stopped() {
+            return;
+        }
         let ordinal = record.as_ref().map_or(0, |record| record.ordinal);
         info!(%partition, ordinal, "lane starts");
         self.with_lane(partition, |lane, now, actions| lane.start(record, now, actions));

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tidemill_engine::{
+    lane::Lane,
     metrics::Metrics,
     pipeline::{Outcome, PipelineConfig, run_reloadable},
     port::{
@@ -156,6 +157,15 @@ impl Running {
         self.shutdown.store(true, SeqCst);
         self.thread.join().expect("it does not panic")
     }
+}
+
+#[test]
+fn lane_that_is_drained_before_its_record_comes_stays_stopped() {
+    let (mut lane, mut actions) = (Lane::new(config_of(timing([0, 0, 0])), 1, 0), Vec::new());
+    lane.drain(0, &mut actions);
+    lane.start(None, 1, &mut actions);
+    assert!(lane.is_stopped() && lane.is_settled(), "a drain would wait for it in vain");
+    assert!(actions.is_empty(), "{actions:?}");
 }
 
 #[test]

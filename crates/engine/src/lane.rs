@@ -233,8 +233,8 @@ impl Lane {
         self.pending.is_empty() && self.drafts.is_empty()
     }
 
-    /// Continues from the stored record, or begins where none exists (rules 2 to 4). A lane that was
-    /// stopped while the record was asked for stays so: it has taken nothing.
+    /// Continues from the stored record, or begins where none exists (rules 2 to 4). A lane that
+    /// was stopped while the record was asked for stays so: it has taken nothing.
     pub fn start(&mut self, record: Option<CommitRecord>, now_ms: u64, actions: &mut Vec<Action>) {
         if self.phase == Phase::Stopped {
             return;

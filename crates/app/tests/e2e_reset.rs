@@ -73,10 +73,12 @@ impl Place {
         }
     }
 
-    /// Runs until windows are closed and others are open, then stops in order.
+    /// Runs until both partitions have closed windows and have others open, then stops in order.
     fn run_for_a_while(&self, config: &Path) {
         let mut run = Run::start(&[Path::new("run"), config], &self.path("run.log"));
-        run.until_logged("window closed");
+        for partition in 0..2 {
+            run.until_logged(&format!("window closed partition={partition} "));
+        }
         run.terminate();
     }
 

@@ -17,7 +17,7 @@ pub(crate) const SLOTS_MAX: usize = u32::MAX as usize - 1;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTable {
     /// A power of two, none at first; at most half are used, so that most keys are found at once:
-    /// how many steps a search takes nothing can predict (8 ns a message at 10,000 devices).
+    /// how many steps a search takes nothing can predict.
     entries: Vec<u64>,
     count: usize,
 }

@@ -88,7 +88,7 @@ mod portable {
     }
 }
 
-/// Written out because the compiler takes the pairs apart: 24 instead of 31 instructions a pair.
+/// Written out because the compiler takes the pairs apart: 24 instead of 29 instructions a pair.
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use core::arch::x86_64::*;

@@ -35,7 +35,8 @@ use super::{layout::Layout, value::Values};
 
 /// How many messages are read in lock step. One alone waits for each value's length before it can
 /// look at the next; three need more registers than there are. On a Zen 4, the least of 18 sweeps
-/// over messages of 509 bytes and 25 fields: 133 ns with two, 153 with three, 168 with four.
+/// over messages of 509 bytes and 25 fields: 133 ns with two, 153 with three; four take
+/// longer still.
 pub(crate) const LANES: usize = 2;
 /// So many bytes must be readable from every place of a payload at which a step looks.
 const BEHIND_BYTES: usize = 64;

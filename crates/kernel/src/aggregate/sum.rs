@@ -123,8 +123,8 @@ impl FloatSum {
     fn rounded(self) -> f64 {
         let (high, low) = (self.0 >> LOW_BITS, self.0 as u64 & ((1 << LOW_BITS) - 1));
         match i64::try_from(high) {
-            // Both are whole doubles, so that adding them is the only rounding: a quarter of what
-            // the conversion of 128 bits takes.
+            // Both are whole doubles, so that adding them is the only rounding; 128 bits are
+            // converted by a call.
             Ok(high) if high.unsigned_abs() < 1 << 53 => {
                 high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
             }

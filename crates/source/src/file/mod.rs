@@ -22,8 +22,9 @@ use reader::FileReader;
 pub use archive::ZSTD_WINDOW_LOG_MAX;
 
 /// The most bytes of a partition that are read ahead. The operating system reads ahead anyway, and
-/// so little is still in the second-level cache when it is decoded: with 16 MiB the whole process
-/// takes a quarter more processor time.
+/// so little is still in the second-level cache when it is decoded. Together with the reuse of
+/// buffers: 2.2 and 2.5 instead of 1.7 million messages per CPU-second, in two pairs of runs on a
+/// busy machine with 16 MiB on the other side.
 pub const AHEAD_BYTES_MAX: u64 = 1 << 20;
 
 /// How files become partitions.

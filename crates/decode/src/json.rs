@@ -27,6 +27,7 @@
 // has seen, `quick` reads shapes that came again, several messages at a time. Each gives up without
 // a verdict on what it is not sure of, and leaves it to the one before.
 mod fast;
+mod guesses;
 mod layout;
 mod number;
 mod quick;
@@ -42,7 +43,8 @@ use tidemill_kernel::{
 };
 
 use self::{
-    fast::{Found, Guesses},
+    fast::Found,
+    guesses::Guesses,
     layout::Layout,
     quick::{Context, LANES, Lane, Quick},
     strict::Judge,

@@ -10,7 +10,7 @@ mod support;
 
 use std::sync::Arc;
 
-use messages::{Member, mutate, template, write_members};
+use messages::{Member, flat_template, mutate, template, write_members};
 use support::{Random, sensor_message, sensor_schema};
 use tidemill_decode::{DecodeLimits, JsonDecoder, RawMessage, json::Speed};
 use tidemill_kernel::event::{EventBlock, Message, Position, Reason};
@@ -53,6 +53,8 @@ struct Stream {
     /// How many have another value in place of one.
     odd_percent: usize,
     shape: usize,
+    /// The text between members that come in any order.
+    scattered: Option<&'static str>,
     /// Whether messages are of the other schema.
     is_plant: bool,
 }
@@ -62,7 +64,12 @@ impl Stream {
         let mut random = Random(seed);
         let is_plant = schema.key_count() > 1;
         let count = random.pick(&[0, 0, 0, 1, 1, 2, 3]) + usize::from(is_plant);
-        let shapes = (0..count).map(|_| template(&mut random, schema)).collect();
+        let scattered = [(",", ":"), (", ", ": "), (",\n   ", ":")];
+        let scattered = random.chance(25).then(|| random.pick(&scattered));
+        let shapes = match scattered {
+            Some((_, colon)) => vec![flat_template(schema, colon)],
+            None => (0..count).map(|_| template(&mut random, schema)).collect(),
+        };
         let damaged_percent = random.pick(&[0, 1, 3, 10, 40]);
         let restless_percent = random.pick(&[0, 5, 50]);
         let odd_percent = random.pick(&[1, 10, 30]);
@@ -73,19 +80,32 @@ impl Stream {
             restless_percent,
             odd_percent,
             shape: 0,
+            scattered: scattered.map(|(between, _)| between),
             is_plant,
         }
     }
 
     fn message(&mut self) -> Vec<u8> {
         let random = &mut self.random;
-        if random.chance(self.restless_percent) {
+        if self.scattered.is_some() {
+            random.shuffle(&mut self.shapes[0]);
+        } else if random.chance(self.restless_percent) {
             self.shape = random.below(self.shapes.len() + usize::from(!self.is_plant));
         }
         let mut text = String::new();
         match self.shapes.get(self.shape) {
-            Some(shape) => write_members(random, shape, &mut text),
+            Some(shape) => write_members(random, shape, self.scattered.unwrap_or(","), &mut text),
             None => sensor_message(random, &mut text),
+        }
+        if let Some(between) = self.scattered
+            && random.chance(5)
+        {
+            // A name that comes twice.
+            let twin = random.below(self.shapes[0].len());
+            let mut again = String::new();
+            write_members(random, &self.shapes[0][twin..=twin], between, &mut again);
+            text.pop();
+            text = format!("{text}{between}{}", &again[1..]);
         }
         let mut bytes = text.into_bytes();
         if random.chance(self.odd_percent) {
@@ -168,6 +188,7 @@ fn every_way_of_decoding_finds_the_same() {
     let schemas = [sensor_schema(), sensor_schema(), plant_schema()];
     let limits = DecodeLimits { text_bytes_max: 60, key_bytes_max: 60, ..Default::default() };
     let (mut seed, mut done, mut together, mut guessed, mut events) = (0, 0, 0, 0, 0);
+    let (mut scattered, mut found) = (0, 0);
     while done < wanted {
         seed += 1;
         let schema = &schemas[seed as usize % 3];
@@ -213,10 +234,16 @@ fn every_way_of_decoding_finds_the_same() {
         }
         together += decoders[2].tally().together;
         guessed += decoders[2].tally().guessed;
+        if stream.scattered.is_some() {
+            scattered += 16 * CHUNK as u64;
+            found += decoders[2].tally().guessed;
+        }
     }
     println!("{done} messages, {events} events; {together} in lock step, {guessed} more by shape");
+    println!("{scattered} in any order, {found} of them by their names");
     assert!(events * 2 > done, "only {events} events of {done}");
     if cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("avx2") {
+        assert!(found * 5 > scattered, "only {found} of {scattered} by their names");
         assert!(together * 12 > done, "only {together} of {done} in lock step");
     }
 }

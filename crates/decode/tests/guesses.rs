@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_decode::{DecodeLimits, JsonDecoder};
+use tidemill_decode::{DecodeLimits, JsonDecoder, RawMessage};
 use tidemill_kernel::event::{EventBlock, Position, Reason};
 use tidemill_kernel::schema::{Field, Role, Schema, ValueType};
 
@@ -57,4 +57,57 @@ fn object_that_is_also_a_bad_value_counts_every_time() {
     for found in decode(&[payload, payload, payload]) {
         assert_eq!(found, (None, vec![Some(3.0), Some(4.0)], 1));
     }
+}
+
+/// Returns a buffer of messages, and where they lie, whose members come in the order that the
+/// number of each turns them to.
+fn turned(turns: impl Iterator<Item = usize>) -> (Vec<u8>, Vec<RawMessage>) {
+    let (mut buffer, mut raw) = (Vec::new(), Vec::new());
+    for (index, turn) in turns.enumerate() {
+        let mut members: Vec<String> =
+            ('b'..='y').map(|name| format!("\"{name}\":{}.5", index % 100)).collect();
+        members.extend(["\"id\":\"a\"".into(), format!("\"time\":{}", 1_700_000_000 + index)]);
+        let count = members.len();
+        members.rotate_left(turn % count);
+        members.swap(turn % 7, 9 + turn % 11);
+        let text = format!("{{{}}}", members.join(","));
+        raw.push(RawMessage {
+            position: Position::new(0, index as u64, 0),
+            start: buffer.len() as u32,
+            length: text.len() as u32,
+            publish_time_ms: 0,
+            reject: None,
+        });
+        buffer.extend_from_slice(text.as_bytes());
+    }
+    buffer.extend_from_slice(&[b' '; 64]);
+    (buffer, raw)
+}
+
+#[test]
+fn names_in_any_order_are_not_left_to_the_judge() {
+    let mut fields = vec![
+        Field::new("id", ValueType::Text, Role::Key),
+        Field::new("time", ValueType::Int, Role::Time),
+    ];
+    fields.extend(
+        ('b'..='y').map(|name| Field::new(&name.to_string(), ValueType::Float, Role::Gauge)),
+    );
+    let schema = Arc::new(Schema::new(fields).expect("a valid schema"));
+    let mut block = EventBlock::new(&schema);
+    let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());
+    if !cfg!(target_arch = "x86_64") || !std::is_x86_feature_detected!("avx2") {
+        return;
+    }
+    let (buffer, raw) = turned((0..2_000).map(|index| index * 7919 % 1_999));
+    decoder.decode_all(&buffer, &raw, &mut block);
+    let scattered = decoder.tally();
+    assert!(scattered.judged < 100, "{scattered:?}");
+    // One order again: it is learnt, and read in lock step.
+    let (buffer, raw) = turned((0..20_000).map(|_| 0));
+    decoder.decode_all(&buffer, &raw, &mut block);
+    let settled = decoder.tally();
+    assert!(settled.judged < scattered.judged + 20, "{settled:?}");
+    assert!(settled.together > scattered.together + 10_000, "{settled:?}");
+    assert!((0..block.len()).all(|index| block.message(index).is_complete()));
 }

@@ -8,7 +8,7 @@ mod support;
 
 use std::{fmt::Write, sync::Arc};
 
-use messages::{mutate, template, write_members};
+use messages::{flat_template, mutate, template, write_members};
 use reference::{Judgement, compare, judge};
 use support::{Random, sensor_message, sensor_schema};
 use tidemill_decode::{DecodeLimits, JsonDecoder};
@@ -50,12 +50,29 @@ fn random_messages_have_the_values_that_serde_json_reads() {
         let members = template(&mut random, &schema);
         for _ in 0..12 {
             let mut text = String::new();
-            write_members(&mut random, &members, &mut text);
+            write_members(&mut random, &members, ",", &mut text);
             assert!(!matches!(judge(text.as_bytes()), Judgement::Malformed), "{text}");
             events += usize::from(check(&mut decoder, &mut block, text.as_bytes()));
         }
     }
     assert!(events > 20_000, "only {events} events of 36000");
+}
+
+#[test]
+fn messages_in_any_order_have_the_values_that_serde_json_reads() {
+    let schema = sensor_schema();
+    let mut block = EventBlock::new(&schema);
+    let mut decoder = JsonDecoder::new(Arc::clone(&schema), DecodeLimits::default());
+    let mut random = Random(3);
+    let mut members = flat_template(&schema, ":");
+    let mut events = 0;
+    for _ in 0..30_000 {
+        let mut text = String::new();
+        random.shuffle(&mut members);
+        write_members(&mut random, &members, ",", &mut text);
+        events += usize::from(check(&mut decoder, &mut block, text.as_bytes()));
+    }
+    assert!(events > 20_000, "only {events} events of 30000");
 }
 
 #[test]
@@ -73,7 +90,7 @@ fn damaged_messages_are_refused_exactly_when_serde_json_refuses_them() {
             if round % 40 == 30 {
                 members = template(&mut random, &schema);
             }
-            write_members(&mut random, &members, &mut text);
+            write_members(&mut random, &members, ",", &mut text);
         }
         // The whole one before keeps the decoder guessing.
         block.clear();

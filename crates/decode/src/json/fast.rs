@@ -92,15 +92,15 @@ fn words(bytes: &[u8; WORDS_BYTES]) -> [u64; 4] {
 
 /// The shape of one message.
 #[derive(Debug, Default)]
-struct Plan {
+pub(super) struct Plan {
     literals: Vec<u8>,
     steps: Vec<Step>,
     tail_start: usize,
     /// The same shape for the quick reader, if it came again and can be walked quickly.
-    quick: Option<Box<QuickPlan>>,
-    has_come_again: bool,
+    pub(super) quick: Option<Box<QuickPlan>>,
+    pub(super) has_come_again: bool,
     /// How many messages in a row were of this shape and not for the quick reader.
-    losses: u32,
+    pub(super) losses: u32,
 }
 
 /// Literals beyond this are not worth remembering.
@@ -112,7 +112,8 @@ const LOSSES_MAX: u32 = 16;
 
 impl Plan {
     /// Takes the shape of a message; returns whether it could be.
-    fn learn(&mut self, layout: &Layout, bytes: &[u8], trace: &Trace) -> bool {
+    pub(super) fn learn(&mut self, layout: &Layout, bytes: &[u8], trace: &Trace) -> bool {
+        (self.quick, self.has_come_again, self.losses) = (None, false, 0);
         self.literals.clear();
         self.steps.clear();
         for mark in &trace.marks {
@@ -141,8 +142,17 @@ impl Plan {
 
     /// Prepares the shape for the quick reader, once. That it came again shows that it pays.
     #[cold]
-    fn quicken(&mut self, layout: &Layout, limits: &DecodeLimits) {
+    pub(super) fn quicken(&mut self, layout: &Layout, limits: &DecodeLimits) {
         self.has_come_again = true;
+        self.quick = self.for_quick_reader(layout, limits);
+    }
+
+    /// Returns the shape as the quick reader walks it, if it can.
+    pub(super) fn for_quick_reader(
+        &self,
+        layout: &Layout,
+        limits: &DecodeLimits,
+    ) -> Option<Box<QuickPlan>> {
         let ends = self.steps.iter().map(|step| (step.start + step.length) as usize);
         let values = self.steps.iter().zip(ends).map(|(step, end)| Sketch {
             literal: &self.literals[step.start as usize..end],
@@ -155,12 +165,12 @@ impl Plan {
             plain: step.plain,
             depth: step.depth,
         });
-        self.quick = QuickPlan::new(layout, limits, values, &self.literals[self.tail_start..]);
+        QuickPlan::new(layout, limits, values, &self.literals[self.tail_start..])
     }
 
     /// Reads a message by the quick reader, if it can, else into the values.
     #[inline]
-    fn guess(
+    pub(super) fn guess(
         &mut self,
         layout: &Layout,
         bytes: &[u8],
@@ -331,107 +341,6 @@ fn read_entry(
         values.record(layout, *source, scalar, bytes);
     }
     Some(end)
-}
-
-/// The shapes met last.
-#[derive(Debug, Default)]
-pub(crate) struct Guesses {
-    /// At most `PLANS_MAX`; the one that was right last stands first.
-    plans: Vec<Plan>,
-    /// How many messages in a row no plan fitted.
-    misses: u32,
-    /// How many messages are to be left to the judge before the next guess.
-    pause: u32,
-    /// Whether nothing is to be learnt.
-    is_off: bool,
-}
-
-/// How many shapes are remembered.
-const PLANS_MAX: usize = 8;
-/// After this many misses in a row guessing pauses.
-const MISSES_MAX: u32 = 16;
-/// For so many messages.
-const PAUSE_MESSAGES: u32 = 512;
-
-impl Guesses {
-    /// Returns the plan that was right last, if the next message may be tried with it.
-    #[inline]
-    pub(crate) fn likeliest(&self) -> Option<&QuickPlan> {
-        if self.pause > 0 {
-            return None;
-        }
-        self.plans.first()?.quick.as_deref()
-    }
-
-    /// Learns nothing from now on.
-    pub(crate) fn turn_off(&mut self) {
-        self.is_off = true;
-    }
-
-    /// Notes that the likeliest plan was right, and quick.
-    #[inline]
-    pub(crate) fn hit(&mut self) {
-        self.misses = 0;
-        if let Some(plan) = self.plans.first_mut() {
-            plan.losses = 0;
-        }
-    }
-
-    /// Reads a message if it looks like an earlier one: by `quick`, which says whether it could,
-    /// where a plan is quick, else into the values. If nothing is found the values are void.
-    /// `limits` are those of the quick reader, if there is one.
-    #[inline]
-    pub(crate) fn read(
-        &mut self,
-        layout: &Layout,
-        bytes: &[u8],
-        values: &mut Values,
-        depth_max: usize,
-        limits: Option<&DecodeLimits>,
-        mut quick: impl FnMut(&QuickPlan, &mut Values) -> bool,
-    ) -> Found {
-        if self.pause > 0 {
-            self.pause -= 1;
-            return Found::Nothing;
-        }
-        for index in 0..self.plans.len() {
-            let found = self.plans[index].guess(layout, bytes, values, depth_max, &mut quick);
-            if found != Found::Nothing {
-                self.misses = 0;
-                if let Some(limits) = limits
-                    && !self.plans[index].has_come_again
-                {
-                    self.plans[index].quicken(layout, limits);
-                }
-                if index > 0 {
-                    self.plans[..=index].rotate_right(1);
-                }
-                return found;
-            }
-        }
-        self.misses += 1;
-        if self.misses > MISSES_MAX {
-            self.misses = 0;
-            self.pause = PAUSE_MESSAGES;
-        }
-        Found::Nothing
-    }
-
-    /// Remembers the shape of a message that the judge accepted.
-    pub(crate) fn learn(&mut self, layout: &Layout, bytes: &[u8], trace: &Trace, values: &Values) {
-        if self.is_off || self.pause > 0 || !trace.complete || values.has_duplicates() {
-            return;
-        }
-        let mut plan = if self.plans.len() == PLANS_MAX {
-            self.plans.pop().unwrap_or_default()
-        } else {
-            Plan::default()
-        };
-        (plan.quick, plan.has_come_again, plan.losses) = (None, false, 0);
-        if plan.learn(layout, bytes, trace) {
-            self.plans.insert(0, plan);
-        }
-    }
 }
 
 /// What a guess has found.

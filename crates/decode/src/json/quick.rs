@@ -6,10 +6,13 @@
 //! without it, or where a plan cannot be quick, `fast.rs` reads.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "needs AVX2"))]
 
+mod names;
 mod plan;
 mod table;
 mod work;
 
+#[cfg(target_arch = "x86_64")]
+mod any_order;
 #[cfg(target_arch = "x86_64")]
 mod convert;
 #[cfg(target_arch = "x86_64")]

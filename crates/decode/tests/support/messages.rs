@@ -17,7 +17,11 @@ pub struct Member {
 pub enum Value {
     Of(ValueType),
     Key,
+    /// A key as devices write it.
+    PlainKey,
     Time,
+    /// A time as text.
+    TextTime,
     Any,
     Group(Vec<Member>),
 }
@@ -91,6 +95,26 @@ pub fn template(random: &mut Random, schema: &Schema) -> Vec<Member> {
     members
 }
 
+/// Returns the members of messages that are written alike throughout: all names once, in one
+/// object, each with the same text behind it.
+pub fn flat_template(schema: &Schema, colon: &str) -> Vec<Member> {
+    let fields = schema.fields().iter().map(|field| {
+        let value = match field.role {
+            Role::Key => Value::PlainKey,
+            Role::Time => Value::TextTime,
+            _ => Value::Of(field.value_type),
+        };
+        (field.path[0].as_str(), value)
+    });
+    let unknown = [("extra", ValueType::Float), ("überflüssig", ValueType::Text)];
+    let unknown = unknown.map(|(name, of)| (name, Value::Of(of)));
+    let members = fields.chain(unknown).map(|(name, value)| {
+        let before = format!("\"{name}\"{colon}");
+        Member { before, value, after: "" }
+    });
+    members.collect()
+}
+
 fn write_number(random: &mut Random, out: &mut String) {
     let bits = random.next();
     let _ = match random.below(12) {
@@ -134,10 +158,11 @@ fn write_value(random: &mut Random, value: &Value, out: &mut String) {
                 write_string(random, &text, out);
             }
         }
+        Value::PlainKey => write!(out, "\"device-{}\"", random.below(1_000)).expect("memory"),
         Value::Time if random.chance(30) => {
             let _ = write!(out, "{}", 1_700_000_000_000 + random.below(1 << 30));
         }
-        Value::Time => {
+        Value::Time | Value::TextTime => {
             let text = format!(
                 "2025-0{}-1{}T1{}:00:00.{}Z",
                 1 + random.below(9),
@@ -153,11 +178,12 @@ fn write_value(random: &mut Random, value: &Value, out: &mut String) {
             write_number(random, out);
             *out += "}, null, [ ], \"]}\\\"\" ] ";
         }
-        Value::Group(members) => write_members(random, members, out),
+        Value::Group(members) => write_members(random, members, ",", out),
     }
 }
 
-pub fn write_members(random: &mut Random, members: &[Member], out: &mut String) {
+/// Appends an object of these members, nearly all of them, with that text between them.
+pub fn write_members(random: &mut Random, members: &[Member], between: &str, out: &mut String) {
     out.push('{');
     let mut first = true;
     for member in members {
@@ -165,7 +191,7 @@ pub fn write_members(random: &mut Random, members: &[Member], out: &mut String) 
             continue;
         }
         if !first {
-            out.push(',');
+            *out += between;
         }
         first = false;
         *out += &member.before;

@@ -9,6 +9,7 @@ use tidemill_kernel::schema::{Slot, TimeUnit};
 
 use super::{
     super::layout::{Kind as Meaning, Layout},
+    names::Names,
     work::SLOTS,
 };
 use crate::DecodeLimits;
@@ -131,6 +132,8 @@ pub(crate) struct QuickPlan {
     pub(super) time_stage: u8,
     pub(super) time_unit: TimeUnit,
     pub(super) key_parts: usize,
+    /// Present if messages are read whatever the order of their names.
+    pub(super) names: Option<Names>,
 }
 
 /// The most parts of a key.
@@ -167,6 +170,7 @@ impl QuickPlan {
             time_stage: times as u8,
             time_unit: TimeUnit::Auto,
             key_parts: layout.keys.len(),
+            names: None,
         };
         let ints = 4 * float_groups;
         let slots = (0..layout.floats.len()).chain(ints..ints + layout.ints.len());
@@ -190,6 +194,17 @@ impl QuickPlan {
         plan.is_complete = present.sum::<usize>() == fields;
         plan.stand_ins = plan.steps.iter().map(stand_in).collect();
         Some(Box::new(plan))
+    }
+
+    /// Returns the plan for messages whose names come in any order, if such can be read.
+    pub(crate) fn in_any_order(mut self: Box<QuickPlan>) -> Option<Box<QuickPlan>> {
+        self.names = Some(Names::of(&self)?);
+        Some(self)
+    }
+
+    /// Returns how many steps the plan has.
+    pub(crate) fn step_count(&self) -> usize {
+        self.steps.len()
     }
 
     /// Returns whether a message starts as the plan's messages do.

@@ -65,7 +65,8 @@ pub(super) struct Spot<'p> {
 }
 
 impl Spot<'_> {
-    fn step(&self) -> &Step {
+    #[inline]
+    pub(super) fn step(&self) -> &Step {
         &self.plan.steps[self.index]
     }
 
@@ -81,10 +82,8 @@ impl Spot<'_> {
         {
             let last = Spot { index, ..*self };
             let value = before + usize::from(last.step().length);
-            let (cell, end) = last.value_at(value, work)?;
+            let end = last.read_again(value, at, work)?;
             if end != at {
-                last.widen(work.buffer[value]);
-                work.note_odd(self.plan, self.lane, index, cell)?;
                 at = end;
                 if self.stands(self.index, at, work) {
                     return Some(at);
@@ -102,6 +101,18 @@ impl Spot<'_> {
         literal.is_some_and(|literal| {
             work.buffer.get(at..self.from.end).is_some_and(|rest| rest.starts_with(literal))
         })
+    }
+
+    /// Reads a value, staged up to `at`, by the general reader; returns where it ends.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn read_again(&self, value: usize, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        let (cell, end) = self.value_at(value, work)?;
+        if end != at {
+            self.widen(work.buffer[value]);
+            work.note_odd(self.plan, self.lane, self.index, cell)?;
+        }
+        Some(end)
     }
 
     /// Lets the step take more from now on: a value was odd only by its sign or length.
@@ -122,7 +133,12 @@ impl Spot<'_> {
         let (_, name) = self.step().text().split_last()?;
         // The start of a longer literal stands in another step, where it was found.
         work.buffer.get(at..self.from.end)?.strip_prefix(name)?;
-        let (cell, end) = self.value_at(at + name.len(), work)?;
+        self.in_place_of_text(at + name.len(), work)
+    }
+
+    /// Reads what stands instead of a text; returns where it ends.
+    pub(super) fn in_place_of_text(&self, value: usize, work: &mut Work<'_>) -> Option<usize> {
+        let (cell, end) = self.value_at(value, work)?;
         work.note_odd(self.plan, self.lane, self.index, cell)?;
         Some(end)
     }

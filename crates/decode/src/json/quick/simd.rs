@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lane, plan::QuickPlan, walk, work::Work};
+use super::{Lane, any_order, plan::QuickPlan, walk, work::Work};
 use tidemill_kernel::event::Rows;
 
 /// The proof that this processor has AVX2 and the bit instructions that came with it.
@@ -25,7 +25,7 @@ impl Avx2 {
         has_all.then_some(Avx2(()))
     }
 
-    /// Calls [`walk::read`].
+    /// Calls [`walk::read`], or [`any_order::read`] for one message of a plan without order.
     #[inline]
     pub(super) fn read<const L: usize>(
         self,
@@ -36,8 +36,15 @@ impl Avx2 {
         rows: &mut Rows<'_>,
     ) -> Option<()> {
         let text = Text::new(text)?;
-        // SAFETY: `detect` saw every feature that `read` is compiled for.
-        unsafe { walk::read(plan, text, lanes, work, rows) }
+        // SAFETY: `detect` saw every feature that both are compiled for.
+        unsafe {
+            match (&plan.names, lanes.first_chunk::<1>()) {
+                (Some(names), Some(lane)) if L == 1 => {
+                    any_order::read(plan, names, text, lane, work, rows)
+                }
+                _ => walk::read(plan, text, lanes, work, rows),
+            }
+        }
     }
 }
 

@@ -91,6 +91,28 @@ pub(super) fn stage_signed_int(text: &[u8; 16], staged: &mut Stage, slot: u8) ->
     length as usize
 }
 
+/// [`stage_any_float`] where `points` is all ones, [`stage_signed_int`] where it is 0, without a
+/// branch between them.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_number(
+    text: &[u8; 16],
+    staged: &mut Stage,
+    slot: u8,
+    points: u32,
+) -> Option<usize> {
+    let vector = load16(text);
+    let negative = u32::from(text[0] == b'-');
+    let marks = others(vector) & !negative;
+    let whole = marks.trailing_zeros();
+    let there = _mm_movemask_epi8(_mm_cmpeq_epi8(vector, _mm_set1_epi8(b'.' as i8))) as u32;
+    let length = (marks ^ (_blsi_u32(marks) & there & points)).trailing_zeros();
+    let float = FLOATS as u32 + (negative << 8 | (whole << 4 | length) & 0xff);
+    let int = INTS as u32 + (negative << 4 | whole & 15);
+    stage(vector, staged, slot, SHAPES.get((float & points | int & !points) as usize)?);
+    Some(length as usize)
+}
+
 /// Stages true as 1 and false as 0; returns the length.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]

@@ -25,13 +25,13 @@ use super::{
 pub(super) type KeyPart = (usize, usize);
 
 /// Where the lanes stand.
-struct Walk<'w, const L: usize> {
+pub(super) struct Walk<'w, const L: usize> {
     plan: &'w QuickPlan,
     lanes: &'w [Lane; L],
-    at: [usize; L],
+    pub(super) at: [usize; L],
     /// What they look at.
-    windows: [&'w Window; L],
-    keys: [[KeyPart; KEY_PARTS_MAX]; L],
+    pub(super) windows: [&'w Window; L],
+    pub(super) keys: [[KeyPart; KEY_PARTS_MAX]; L],
 }
 
 /// Reads messages of a plan's shape into rows; `None` if any has another shape, or may have.
@@ -43,18 +43,7 @@ pub(super) fn read<'w, const L: usize>(
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let at = lanes.map(|lane| lane.start);
-    let keys = [[(0, 0); KEY_PARTS_MAX]; L];
-    let mut first = [&[0; 64]; L];
-    for lane in 0..L {
-        first[lane] = text.window(at[lane])?;
-    }
-    let mut walk = Walk { plan, lanes, at, windows: first, keys };
-    for lane in 0..L {
-        for slot in &plan.unused {
-            work.memory.stages[lane].neutralise(*slot, plan.groups_of_rows());
-        }
-    }
+    let mut walk = Walk::start(plan, text, lanes, work)?;
     for (index, step) in plan.steps.iter().enumerate() {
         let literal = load32(&step.literal);
         let mut differs = _mm256_setzero_si256();
@@ -82,10 +71,30 @@ pub(super) fn read<'w, const L: usize>(
 }
 
 impl<'w, const L: usize> Walk<'w, L> {
+    /// Returns a walk in which each lane stands where its message starts.
+    #[inline(always)]
+    pub(super) fn start(
+        plan: &'w QuickPlan,
+        text: Text<'w>,
+        lanes: &'w [Lane; L],
+        work: &mut Work<'_>,
+    ) -> Option<Walk<'w, L>> {
+        let at = lanes.map(|lane| lane.start);
+        let keys = [[(0, 0); KEY_PARTS_MAX]; L];
+        let mut windows = [&[0; 64]; L];
+        for lane in 0..L {
+            windows[lane] = text.window(at[lane])?;
+            for slot in &plan.unused {
+                work.memory.stages[lane].neutralise(*slot, plan.groups_of_rows());
+            }
+        }
+        Some(Walk { plan, lanes, at, windows, keys })
+    }
+
     /// Reads the values of a step whose literal stands in all lanes.
     #[target_feature(enable = "avx2,bmi1,bmi2")]
     #[inline]
-    fn values(
+    pub(super) fn values(
         &mut self,
         index: usize,
         step: &Step,

@@ -88,6 +88,13 @@ pub(super) fn finish(
     let zero = _mm256_setzero_pd();
     let mut faults = Faults { invalid: zero, beyond: zero };
     convert_floats(plan, stage, rows.floats(lane), &mut faults)?;
+    let mut is_beyond = false;
+    for long in work.memory.long_floats.iter().filter(|long| long.lane == lane) {
+        let (group, place) = (usize::from(long.slot) / 4, usize::from(long.slot) % 4);
+        let [low, high] = plan.float_ranges.get(group)?;
+        is_beyond |= !(low[place] <= long.value && long.value <= high[place]);
+        rows.floats(lane)[group][place] = long.value;
+    }
     convert_ints(plan, stage, rows.ints(lane), &mut faults)?;
     if plan.groups > plan.first_other {
         let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
@@ -119,7 +126,7 @@ pub(super) fn finish(
         (words, presence) => words.copy_from_slice(presence),
     }
     rows.finish(lane, time, parts, plan.is_complete);
-    let is_beyond = _mm256_movemask_pd(faults.beyond) != 0;
+    is_beyond |= _mm256_movemask_pd(faults.beyond) != 0;
     if is_beyond || !work.memory.odd.is_empty() {
         settle(plan, lane, from, is_beyond, work, rows);
     }

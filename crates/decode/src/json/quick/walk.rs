@@ -121,7 +121,7 @@ impl<'w, const L: usize> Walk<'w, L> {
                     let advance = self.at[lane].wrapping_sub(before) & 63;
                     let behind = self.windows[lane][advance];
                     if advance >= length + 16 || behind | 0x20 == b'e' {
-                        self.at[lane] = self.spot(lane, index).long_number(before, work)?;
+                        self.at[lane] = self.spot(lane, index).long_float(before, work)?;
                     }
                 }
             }

@@ -40,11 +40,21 @@ pub(super) struct Odd {
     pub(super) cell: Cell,
 }
 
+/// A float that was too long for a stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LongFloat {
+    pub(super) lane: usize,
+    /// Its slot, which is its stage, too.
+    pub(super) slot: u8,
+    pub(super) value: f64,
+}
+
 /// The memory of a quick reader, kept from message to message.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(super) stages: Box<[Stage; LANES_MAX]>,
     pub(super) odd: Vec<Odd>,
+    pub(super) long_floats: Vec<LongFloat>,
     pub(super) times: TimeCache,
 }
 
@@ -55,7 +65,7 @@ impl Memory {
         let mut stage = Stage { digits: [[0; 16]; SLOTS], scales: [NEUTRAL_FLOAT; SLOTS] };
         (0..=255).for_each(|slot| stage.neutralise(slot, groups));
         let stages = Box::new([stage.clone(), stage.clone(), stage.clone(), stage]);
-        Memory { stages, odd: Vec::new(), times: TimeCache::default() }
+        Memory { stages, odd: Vec::new(), long_floats: Vec::new(), times: TimeCache::default() }
     }
 }
 
@@ -87,6 +97,7 @@ impl<'w> Work<'w> {
         buffer: &'w [u8],
     ) -> Work<'w> {
         memory.odd.clear();
+        memory.long_floats.clear();
         values.scratch.clear();
         Work {
             layout,

@@ -6,14 +6,15 @@
 //! keeps no payloads: letters name a message by its index and the caller still has the bytes.
 
 mod block;
+mod presence;
 mod rows;
 mod text;
 
-pub(crate) use self::text::Text;
 pub use self::{
     block::{EventBlock, Mark, Message},
     rows::Rows,
 };
+pub(crate) use self::{presence::Presence, text::Text};
 
 /// Where a message stands in its partition's log. Compared, never subtracted.
 ///

@@ -44,7 +44,7 @@ pub struct PartialError {
 /// Encodes the states of a window, one per device, in the order of their keys.
 pub fn encode(window: &Window, plan: &Plan) -> Vec<Vec<u8>> {
     let mut slots: Vec<usize> = (0..window.device_count()).collect();
-    sort_by_key(&mut slots, |slot| window.key(slot));
+    sort_by_key(&mut slots, |slot| window.key_place(slot));
     let shape = shape(plan);
     slots.into_iter().map(|slot| encode_slot(window, plan, shape, slot)).collect()
 }

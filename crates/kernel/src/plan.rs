@@ -7,6 +7,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     aggregate::first_last::End,
+    row::ColumnKind,
     schema::{Aggregate, Field, Schema, Slot, ValueType},
     slots::layout::{Counts, RowLayout},
 };
@@ -29,6 +30,68 @@ pub(crate) enum Output {
     Count { bit: usize },
     Majority { flag: usize, bit: usize },
     MostFrequent { code: usize },
+}
+
+impl Output {
+    /// Returns the output whose states stand so many places behind.
+    fn behind(self, by: usize) -> Output {
+        match self {
+            Output::FloatMean { sum, bit } => Output::FloatMean { sum: sum + by, bit: bit + by },
+            Output::FloatTotal { sum, bit } => Output::FloatTotal { sum: sum + by, bit: bit + by },
+            Output::FloatMin { range, bit } => {
+                Output::FloatMin { range: range + by, bit: bit + by }
+            }
+            Output::FloatMax { range, bit } => {
+                Output::FloatMax { range: range + by, bit: bit + by }
+            }
+            Output::FloatEnd { end } => Output::FloatEnd { end: end + by },
+            Output::IntMean { sum, bit } => Output::IntMean { sum: sum + by, bit: bit + by },
+            Output::IntTotal { sum, bit } => Output::IntTotal { sum: sum + by, bit: bit + by },
+            Output::IntMin { range, bit } => Output::IntMin { range: range + by, bit: bit + by },
+            Output::IntMax { range, bit } => Output::IntMax { range: range + by, bit: bit + by },
+            Output::IntEnd { end } => Output::IntEnd { end: end + by },
+            Output::BoolEnd { end } => Output::BoolEnd { end: end + by },
+            Output::TextEnd { end } => Output::TextEnd { end: end + by },
+            Output::Count { bit } => Output::Count { bit: bit + by },
+            Output::Majority { flag, bit } => Output::Majority { flag: flag + by, bit: bit + by },
+            Output::MostFrequent { code } => Output::MostFrequent { code: code + by },
+        }
+    }
+
+    /// Returns how its column is encoded, and whether it can be NULL.
+    pub(crate) fn kind(self) -> (ColumnKind, bool) {
+        let kind = match self {
+            Output::FloatMean { .. }
+            | Output::FloatTotal { .. }
+            | Output::FloatMin { .. }
+            | Output::FloatMax { .. }
+            | Output::FloatEnd { .. }
+            | Output::IntMean { .. } => ColumnKind::Float64,
+            Output::IntTotal { .. }
+            | Output::IntMin { .. }
+            | Output::IntMax { .. }
+            | Output::IntEnd { .. }
+            | Output::MostFrequent { .. } => ColumnKind::Int64,
+            Output::BoolEnd { .. } | Output::Majority { .. } => ColumnKind::UInt8,
+            Output::TextEnd { .. } => ColumnKind::Text,
+            Output::Count { .. } => return (ColumnKind::UInt64, false),
+        };
+        (kind, true)
+    }
+}
+
+/// Columns next to each other that are made in one way, of states next to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) first: Output,
+    pub(crate) count: usize,
+}
+
+impl Run {
+    /// Returns its outputs one by one.
+    pub(crate) fn outputs(self) -> impl Iterator<Item = Output> {
+        (0..self.count).map(move |by| self.first.behind(by))
+    }
 }
 
 /// A code's slot, the smallest valid code and how many there are from it on.
@@ -61,7 +124,8 @@ pub struct Plan {
     pub(crate) text_ends: Vec<(u16, End)>,
     pub(crate) flags: Vec<u16>,
     pub(crate) codes: Vec<CodeSlot>,
-    pub(crate) outputs: Vec<Output>,
+    /// What the columns are made of, in their order.
+    pub(crate) runs: Vec<Run>,
     pub(crate) layout: RowLayout,
 }
 
@@ -81,13 +145,16 @@ impl Plan {
             text_ends: Vec::new(),
             flags: Vec::new(),
             codes: Vec::new(),
-            outputs: Vec::new(),
+            runs: Vec::new(),
             layout: RowLayout::default(),
         };
         for (field, slot) in schema.fields().iter().zip(schema.slots()) {
             for aggregate in &field.aggregates {
                 let output = plan.output(field, *slot, *aggregate);
-                plan.outputs.push(output);
+                match plan.runs.last_mut() {
+                    Some(run) if run.first.behind(run.count) == output => run.count += 1,
+                    _ => plan.runs.push(Run { first: output, count: 1 }),
+                }
             }
         }
         let has_ends = |wanted: End| {

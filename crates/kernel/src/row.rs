@@ -124,15 +124,10 @@ impl RowBlock {
         }
     }
 
-    /// Appends a text that was checked to be UTF-8 when it was decoded.
+    /// Appends cells that are encoded already.
     #[inline]
-    pub(crate) fn push_text(&mut self, column: &Column, text: &[u8]) {
-        debug_assert!(core::str::from_utf8(text).is_ok(), "checked when decoded");
-        assert!(column.kind == ColumnKind::Text, "column {} got a text", column.name);
-        if column.nullable {
-            self.bytes.push(0);
-        }
-        self.put_text(text);
+    pub(crate) fn push_encoded(&mut self, cells: &[u8]) {
+        self.bytes.extend_from_slice(cells);
     }
 
     /// Finishes a row.

@@ -1,10 +1,10 @@
 //! The states of a few hundred device-windows: a row of words each, and what is rare beside them.
 //!
 //! A window grows by whole chunks, so that no growth copies what is there; a chunk's rows are
-//! zero pages until a device uses them. Which device has which row, the window knows. Times in a
+//! not written until a device uses them. Which device has which row, the window knows. Times in a
 //! row count from the window's start; [`states`] reads and sets single states.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use crate::{
     aggregate::{most_frequent::CodeCounts, sum, wide::WideSum},
@@ -63,8 +63,10 @@ pub(crate) fn row_bytes(plan: &Plan) -> usize {
 impl Chunk {
     pub(crate) fn new(plan: &Plan) -> Chunk {
         let row_words = plan.layout.words();
-        let words = vec![0_u64; CHUNK_ROWS * row_words + LINE_WORDS - 1];
-        let skip = words.as_ptr().align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
+        let mut words = Vec::with_capacity(CHUNK_ROWS * row_words + LINE_WORDS - 1);
+        let place: *const u64 = words.as_ptr();
+        let skip = place.align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
+        words.resize(skip, 0);
         Chunk {
             words,
             skip,
@@ -82,6 +84,7 @@ impl Chunk {
     pub(crate) fn clear(&mut self) {
         let bits = self.absent.len() / CHUNK_ROWS;
         self.absent[..self.rows * bits].fill(0);
+        self.words.truncate(self.skip);
         self.rows = 0;
         self.cold.clear();
         self.cold_ints.clear();
@@ -105,15 +108,21 @@ impl Chunk {
         let start = append(&mut self.bytes, key);
         let row = self.rows;
         self.rows += 1;
-        let words = self.row_mut(row);
-        words.copy_from_slice(&plan.layout.empty);
-        words[KEY] = span(start, key.len());
+        // There is room for all of a chunk's rows.
+        self.words.extend_from_slice(&plan.layout.empty);
+        self.row_mut(row)[KEY] = span(start, key.len());
     }
 
     #[inline]
     pub(crate) fn key(&self, row: usize) -> &[u8] {
+        self.key_place(row).as_bytes()
+    }
+
+    /// Returns the key of a row, to be compared.
+    #[inline]
+    pub(crate) fn key_place(&self, row: usize) -> Text<'_> {
         let (start, length) = unspan(self.row(row)[KEY]);
-        &self.bytes[start..][..length]
+        Text::new(&self.bytes[start..], length)
     }
 
     /// Returns whether a row has that key.
@@ -123,15 +132,20 @@ impl Chunk {
         length == key.len() && key.stands_at(&self.bytes[start..])
     }
 
-    /// Fetches the lines of a row.
+    /// Fetches the lines of a row; nothing if there is none.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
-        processor::prefetch_lines(self.row(row));
+        if row < self.rows {
+            processor::prefetch_lines(self.row(row));
+        }
     }
 
     /// Fetches the key of a row, and the texts behind it: they were appended together.
     #[inline]
     pub(crate) fn prefetch_key(&self, row: usize) {
+        if row >= self.rows {
+            return;
+        }
         let (start, _) = unspan(self.row(row)[KEY]);
         processor::prefetch_element(&self.bytes, start);
         processor::prefetch_element(&self.bytes, start + LINE_WORDS * size_of::<u64>());

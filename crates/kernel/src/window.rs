@@ -3,17 +3,13 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::hash::BuildHasher;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use foldhash::fast::FixedState;
 
 use crate::{
-    aggregate::{majority, mean, most_frequent::most_frequent},
-    event::{Message, Position},
-    key,
+    event::{Message, Position, Text},
     key_table::{KeyTable, SLOTS_MAX},
-    partial,
-    plan::{Output, Plan},
-    row::{Cell, RowBlock},
+    plan::Plan,
+    row::RowBlock,
     slots::{
         Chunk, Moment,
         states::{Span, States, StatesMut},
@@ -22,8 +18,10 @@ use crate::{
 };
 
 mod order;
+mod rows;
 
 pub(crate) use order::sort_by_key;
+use rows::RowWriter;
 
 /// How many rows before it is encoded a row's states are fetched, and its key.
 const STATES_AHEAD: usize = 6;
@@ -296,15 +294,16 @@ impl Window {
         piece_rows_max: usize,
         pieces: &mut Vec<RowBlock>,
     ) -> u64 {
-        let is_changed = |slot: &usize| match &self.changed {
-            None => true,
+        let all = 0..self.device_count;
+        let mut slots: Vec<usize> = match &self.changed {
+            None => all.collect(),
             Some(changed) => {
-                changed.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+                let words = |slot: &usize| changed.get(slot / 64).copied().unwrap_or(0);
+                all.filter(|slot| words(slot) >> (slot % 64) & 1 == 1).collect()
             }
         };
-        let mut slots: Vec<usize> = (0..self.device_count).filter(is_changed).collect();
-        sort_by_key(&mut slots, |slot| self.key(slot));
-        let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
+        sort_by_key(&mut slots, |slot| self.key_place(slot));
+        let mut writer = RowWriter::new(self, plan, lineage);
         let mut saturated_count = 0;
         for slots in slots.chunks(piece_rows_max.max(1)) {
             let mut piece = RowBlock::new();
@@ -316,7 +315,7 @@ impl Window {
                 if let Some(slot) = slots.get(index + KEY_AHEAD) {
                     self.prefetch_key(*slot);
                 }
-                saturated_count += self.emit_row(plan, shape, lineage, *slot, &mut piece);
+                saturated_count += writer.write(self, *slot, &mut piece);
                 if index == 0 {
                     // Rows of one schema are about as long.
                     piece.reserve(slots.len());
@@ -331,15 +330,21 @@ impl Window {
     /// Encodes all rows into one piece, in the order in which their keys came. Returns how many
     /// sums saturated.
     pub(crate) fn emit_into(&self, plan: &Plan, lineage: Lineage<'_>, out: &mut RowBlock) -> u64 {
-        let shape = plan.schema().is_amendable().then(|| partial::shape(plan));
-        let slots = 0..self.device_count;
-        slots.map(|slot| self.emit_row(plan, shape, lineage, slot, out)).sum()
+        let mut writer = RowWriter::new(self, plan, lineage);
+        (0..self.device_count).map(|slot| writer.write(self, slot, out)).sum()
     }
 
     #[inline]
     pub(crate) fn key(&self, slot: usize) -> &[u8] {
         let (chunk, row) = Chunk::of_slot(slot);
         self.chunks[chunk].key(row)
+    }
+
+    /// Returns the key of a slot, to be compared.
+    #[inline]
+    pub(crate) fn key_place(&self, slot: usize) -> Text<'_> {
+        let (chunk, row) = Chunk::of_slot(slot);
+        self.chunks[chunk].key_place(row)
     }
 
     /// Returns whether a slot exists and has the key of an event.
@@ -369,107 +374,5 @@ impl Window {
 
     pub(crate) fn count_messages(&mut self, count: u64) {
         self.message_count += count;
-    }
-
-    /// `shape` is that of the plan where rows can be amended.
-    fn emit_row(
-        &self,
-        plan: &Plan,
-        shape: Option<u64>,
-        lineage: Lineage<'_>,
-        slot: usize,
-        out: &mut RowBlock,
-    ) -> u64 {
-        let states = self.states(plan, slot);
-        let quality = states.quality();
-        let start_ms = self.end_ms - self.size_ms;
-        // Stores' seconds have no sign: with an offset, the first window of 1970 starts before 0.
-        let seconds = |ms: i64| Cell::UInt(ms.max(0) as u64 / 1000);
-        let mut columns = plan.schema().columns().iter();
-        let mut column = || columns.next().expect("a column for each cell of the plan");
-        let mut saturated_count = 0;
-        out.push(column(), seconds(self.end_ms));
-        let mut parts = key::parts(states.key());
-        while let Some(part) = parts.next_bytes() {
-            out.push_text(column(), part);
-        }
-        for output in &plan.outputs {
-            match *output {
-                Output::TextEnd { end } => match states.text(end) {
-                    Some(text) => out.push_text(column(), text),
-                    None => out.push(column(), Cell::Null),
-                },
-                output => {
-                    let (cell, saturated) = cell(&states, output);
-                    saturated_count += u64::from(saturated);
-                    out.push(column(), cell);
-                }
-            }
-        }
-        let mut push = |cell: Cell<'_>| out.push(column(), cell);
-        push(seconds(start_ms));
-        push(Cell::UInt(quality.record_count.into()));
-        push(Cell::UInt(quality.invalid_count.into()));
-        push(Cell::Int(quality.first_event_time_ms));
-        push(Cell::Int(quality.last_event_time_ms));
-        push(Cell::Float(quality.coverage.ratio()));
-        push(Cell::UInt(quality.coverage.max_gap_ms(self.size_ms).into()));
-        push(Cell::Text(lineage.pipeline));
-        push(Cell::Text(lineage.source_partition));
-        push(Cell::UInt(lineage.revision));
-        if let Some(shape) = shape {
-            let state = partial::encode_slot(self, plan, shape, slot);
-            push(Cell::UInt(self.late.get(&slot).copied().unwrap_or(0).into()));
-            push(Cell::Text(lineage.finality.name()));
-            push(Cell::Text(&BASE64_STANDARD_NO_PAD.encode(state)));
-        }
-        assert!(columns.next().is_none(), "a cell for each column");
-        out.end_row();
-        saturated_count
-    }
-}
-
-/// Returns the cell of an output that is no text, and whether it had to be saturated.
-fn cell(states: &States<'_>, output: Output) -> (Cell<'static>, bool) {
-    let float = |value: Option<f64>| (value.map_or(Cell::Null, Cell::Float), false);
-    let int = |value: Option<i64>| (value.map_or(Cell::Null, Cell::Int), false);
-    let flag = |value: Option<bool>| (value.map_or(Cell::Null, |v| Cell::UInt(v.into())), false);
-    let has = |bit: usize| states.present(bit) > 0;
-    let int_end = |end: usize| states.int_end(end).get(states.plan.int_ends[end].1);
-    match output {
-        Output::FloatMean { sum, bit } => {
-            let (sum, cold) = states.float_sum(sum);
-            mean::of_floats(sum, cold, states.present(bit))
-                .map_or((Cell::Null, false), |mean| (Cell::Float(mean.value), mean.saturated))
-        }
-        Output::FloatTotal { sum, bit } if has(bit) => {
-            let (sum, cold) = states.float_sum(sum);
-            let sum = sum.round(cold);
-            (Cell::Float(sum.value), sum.saturated)
-        }
-        Output::FloatMin { range, bit } => float(has(bit).then(|| states.float_range(range).min)),
-        Output::FloatMax { range, bit } => float(has(bit).then(|| states.float_range(range).max)),
-        Output::FloatEnd { end } => float(states.float_end(end).get(states.plan.float_ends[end].1)),
-        Output::IntMean { sum, bit } => {
-            float(mean::of_ints(states.int_sum(sum), states.present(bit)))
-        }
-        Output::IntTotal { sum, bit } if has(bit) => {
-            let (sum, saturated) = states.int_sum(sum).saturate();
-            (Cell::Int(sum), saturated)
-        }
-        Output::FloatTotal { .. } | Output::IntTotal { .. } => (Cell::Null, false),
-        Output::IntMin { range, bit } => int(has(bit).then(|| states.int_range(range).min)),
-        Output::IntMax { range, bit } => int(has(bit).then(|| states.int_range(range).max)),
-        Output::IntEnd { end } => int(int_end(end)),
-        Output::BoolEnd { end } => flag(int_end(end).map(|value| value != 0)),
-        Output::TextEnd { .. } => unreachable!("texts are no cells of numbers"),
-        Output::Count { bit } => (Cell::UInt(states.present(bit).into()), false),
-        Output::Majority { flag: index, bit } => {
-            flag(majority::of(states.true_count(index), states.present(bit)))
-        }
-        Output::MostFrequent { code } => {
-            let low = states.plan.codes[code].low;
-            int(most_frequent(states.codes(code)).map(|code| low + i64::from(code)))
-        }
     }
 }

@@ -43,6 +43,16 @@ pub(crate) fn most_frequent(counts: impl Iterator<Item = (u16, u32)>) -> Option<
     counts.max_by(better).map(|(code, _)| code)
 }
 
+/// Returns the most frequent of the codes in the places; of equally frequent ones the smallest.
+#[inline]
+pub(crate) fn most_frequent_in_place(places: &[u64; PLACES]) -> Option<u16> {
+    // The count above what makes a smaller code the larger one.
+    let order =
+        |place: &u64| (*place << COUNT_BITS) >> 16 | u64::from(!((*place >> COUNT_BITS) as u16));
+    let best = places.iter().map(order).max()?;
+    (best >> 16 > 0).then_some(!(best as u16))
+}
+
 /// How often each code was seen; at most
 /// [`CODE_RANGE_MAX`](crate::schema::CODE_RANGE_MAX) of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +89,7 @@ mod tests {
         }
         let counts = || counted_in_place(&places).chain(spilled.iter());
         assert_eq!(counts().map(|(_, count)| count as usize).sum::<usize>(), codes.len());
+        assert_eq!(most_frequent_in_place(&places), most_frequent(counted_in_place(&places)));
         most_frequent(counts())
     }
 

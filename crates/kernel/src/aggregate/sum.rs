@@ -78,6 +78,22 @@ pub(crate) fn units(high: u64, low: u64) -> i128 {
     (i128::from(high as i64) << LOW_BITS) + i128::from(low as i64)
 }
 
+/// Returns what limbs hold, rounded once to nearest even.
+#[inline]
+pub(crate) fn rounded(high: u64, low: u64) -> f64 {
+    let (high, low) = (high as i64, low as i64);
+    match high.checked_add(low >> LOW_BITS) {
+        // Both are whole doubles, so that adding them is the only rounding; 128 bits are converted
+        // by a call.
+        Some(high) if high.unsigned_abs() < 1 << 53 => {
+            let low = low & ((1 << LOW_BITS) - 1);
+            high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
+        }
+        // Powers of two are exact: the smallest result, 2^-76, is far above the subnormal range.
+        _ => units(high as u64, low as u64) as f64 * UNIT,
+    }
+}
+
 /// Returns limbs of so many units that take [`ADDITIONS_MAX`] more values, if there are any.
 pub(crate) fn limbs(units: i128) -> Option<(u64, u64)> {
     let high = units >> LOW_BITS;
@@ -117,25 +133,10 @@ impl FloatSum {
         FloatSum(units)
     }
 
-    /// Returns the sum, rounded once to nearest even. Powers of two are exact because the smallest
-    /// result, 2^-76, is far above the subnormal range.
-    #[inline]
-    fn rounded(self) -> f64 {
-        let (high, low) = (self.0 >> LOW_BITS, self.0 as u64 & ((1 << LOW_BITS) - 1));
-        match i64::try_from(high) {
-            // Both are whole doubles, so that adding them is the only rounding; 128 bits are
-            // converted by a call.
-            Ok(high) if high.unsigned_abs() < 1 << 53 => {
-                high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
-            }
-            _ => self.0 as f64 * UNIT,
-        }
-    }
-
     /// Returns the sum together with what was outside of the hot domain, rounded once.
     pub fn round(self, cold: Option<&WideSum>) -> Rounded {
         match cold {
-            None => Rounded { value: self.rounded(), saturated: false },
+            None => Rounded { value: self.0 as f64 * UNIT, saturated: false },
             Some(cold) => {
                 let mut total = cold.clone();
                 total.add_units(self.0);
@@ -218,12 +219,18 @@ mod tests {
         };
         for round in 0..200_000 {
             // Of every size, and with runs of zeros or ones behind so that ties come up.
-            let units = random() >> (round % 128);
+            let whole = random() >> (16 + round % 112);
             let zeros = round / 128 % 90;
-            for units in [units, units >> zeros << zeros, (units >> zeros << zeros).wrapping_sub(1)]
+            let below = random() >> (66 + round % 60);
+            for whole in [whole, whole >> zeros << zeros, (whole >> zeros << zeros).wrapping_sub(1)]
             {
-                let rounded = FloatSum(units).rounded();
-                assert_eq!(rounded.to_bits(), (units as f64 * UNIT).to_bits(), "{units}");
+                // The low limb may hold many carries of either sign.
+                let (high, low) =
+                    ((whole - below) >> LOW_BITS, (whole - below) & ((1 << LOW_BITS) - 1));
+                let (high, low) = (high as u64, (low + below) as u64);
+                let rounded = rounded(high, low);
+                let units = units(high, low);
+                assert_eq!(rounded.to_bits(), (units as f64 * UNIT).to_bits(), "{high} {low}");
             }
         }
     }

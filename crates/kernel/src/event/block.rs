@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Position, Reason, rows::Rows, text::Text};
+use super::{Position, Reason, presence::Presence, rows::Rows, text::Text};
 use crate::{key, schema::Schema, time::Timestamp};
 
 /// A range of the block's bytes.
@@ -453,19 +453,15 @@ impl<'a> Message<'a> {
 
     /// Returns the presence bits that are missing: floats first, then integers, then texts.
     #[inline]
-    pub fn absent(&self) -> impl Iterator<Item = usize> + '_ {
-        let block = self.block;
-        let (total, words) = (block.widths.total(), block.widths.words);
-        let words = &block.presence[self.index * words..][..words];
-        words.iter().enumerate().flat_map(move |(word, present)| {
-            let width = (total - word * 64).min(64);
-            let mut absent = !present & (u64::MAX >> (64 - width));
-            core::iter::from_fn(move || {
-                let bit = absent.trailing_zeros() as usize;
-                absent &= absent.wrapping_sub(1);
-                (bit < 64).then_some(word * 64 + bit)
-            })
-        })
+    pub fn absent(&self) -> impl Iterator<Item = usize> + use<'a> {
+        self.presence().absent()
+    }
+
+    /// Returns the presence bits, to be asked for many of them.
+    #[inline]
+    pub(crate) fn presence(&self) -> Presence<'a> {
+        let (total, words) = (self.block.widths.total(), self.block.widths.words);
+        Presence::new(&self.block.presence[self.index * words..][..words], total)
     }
 
     #[inline]

@@ -34,6 +34,28 @@ impl<'a> Text<'a> {
         self.length
     }
 
+    /// Returns the text and what stands behind it.
+    #[inline]
+    pub(crate) fn place(&self) -> &'a [u8] {
+        self.place
+    }
+
+    /// Returns the sixteen bytes from `skipped` on as a number that is ordered as they are; zeros
+    /// stand for those behind the end.
+    #[inline]
+    pub(crate) fn head(&self, skipped: usize) -> u128 {
+        let length = self.length.saturating_sub(skipped).min(STEP);
+        let kept = MASKS[length].swap_bytes();
+        match self.place.get(skipped..).and_then(<[u8]>::first_chunk::<STEP>) {
+            Some(head) => u128::from_be_bytes(*head) & kept,
+            None => {
+                let mut head = [0; STEP];
+                head[..length].copy_from_slice(&self.place[self.length.min(skipped)..][..length]);
+                u128::from_be_bytes(head)
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         &self.place[..self.length]
@@ -69,6 +91,17 @@ impl<'a> From<&'a [u8]> for Text<'a> {
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    #[test]
+    fn head_is_what_stands_behind_the_skipped_bytes() {
+        let bytes: Vec<u8> = (1..=64).collect();
+        for (length, skipped, room) in [(0, 0, 0), (0, 3, 9), (5, 2, 0), (5, 2, 40), (40, 9, 1)] {
+            let text = Text::new(&bytes[..length + room], length);
+            let rest = bytes[..length].iter().skip(skipped).chain([0; 16].iter()).take(16);
+            let expected = rest.fold(0, |head: u128, byte| head << 8 | u128::from(*byte));
+            assert_eq!(text.head(skipped), expected, "{length} bytes, {skipped} skipped");
+        }
+    }
 
     #[test]
     fn texts_are_equal_only_in_every_byte() {

@@ -14,7 +14,7 @@ use crate::{
         most_frequent::{PLACES, count_in_place, counted_in_place},
         sum,
     },
-    event::{Message, Text},
+    event::{Message, Presence, Text},
     plan::Plan,
 };
 
@@ -42,71 +42,92 @@ impl Chunk {
         let (first_ms, last_ms) = (header[TIMES] as u32, (header[TIMES] >> 32) as u32);
         header[TIMES] = u64::from(last_ms.max(moment.offset_ms)) << 32
             | u64::from(first_ms.min(moment.offset_ms));
-        header[COVERAGE] |= 1 << moment.coverage_slot;
         // Nearly every message stands between the first and the last one of its device.
         let decides = (layout.has_first_ends & (moment.offset_ms <= first_ms))
             | (layout.has_last_ends & (moment.offset_ms >= last_ms))
             | (header[COVERAGE] & MIXED != 0);
+        header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
         let (floats, ints) = (event.floats(), event.ints());
         let inside = fold_floats(layout, words, floats);
         let fits = fold_ints(plan, words, ints);
         let carry = record_count.is_multiple_of(CARRY_EVERY);
-        if complete {
-            let placed = fold_points(plan, words, (floats, ints), |_| true, |_| true);
-            if decides {
-                self.fold_ends(plan, row, event, moment);
-            }
-            if !(inside & fits & placed & !carry) {
-                self.fold_rare(plan, row, event, carry);
-            }
+        let placed = if complete {
+            fold_points(plan, words, (floats, ints), |_| true, |_| true)
         } else {
-            words[COVERAGE] |= MIXED;
-            let has_float = |slot| event.has_float(slot);
-            let _ = fold_points(plan, words, (floats, ints), has_float, |slot| event.has_int(slot));
+            let has = event.presence();
+            let placed = fold_points(
+                plan,
+                words,
+                (floats, ints),
+                |slot| has.bit(usize::from(slot)),
+                |slot| has.bit(floats.len() + usize::from(slot)),
+            );
+            self.count_absent(plan, row, has);
+            placed
+        };
+        if decides {
             self.fold_ends(plan, row, event, moment);
+        }
+        if !(inside & fits & placed & !carry) {
             self.fold_rare(plan, row, event, carry);
         }
         true
     }
 
-    /// Folds the first and last values.
+    /// Folds the first and last values; notes where the message lacks one.
     #[inline(never)]
     fn fold_ends(&mut self, plan: &Plan, row: usize, event: &Message<'_>, moment: Moment) {
         let ranks = [End::First, End::Last].map(|end| rank_of(end, moment.offset_ms));
+        let mut lacks = false;
         let words = self.row_mut(row);
         let (ends, _) = words[plan.layout.float_ends.clone()].as_chunks_mut::<2>();
         for (state, (slot, end)) in ends.iter_mut().zip(&plan.float_ends) {
-            if let Some(value) = event.float(*slot) {
-                let rank = ranks[*end as usize];
-                if rank > state[0] || (rank == state[0] && value < f64::from_bits(state[1])) {
-                    *state = [rank, value.to_bits()];
+            let rank = ranks[*end as usize];
+            match event.float(*slot) {
+                Some(value) => {
+                    if rank > state[0] || (rank == state[0] && value < f64::from_bits(state[1])) {
+                        *state = [rank, value.to_bits()];
+                    }
                 }
+                None => lacks = true,
             }
         }
         let (ends, _) = words[plan.layout.int_ends.clone()].as_chunks_mut::<2>();
         for (state, (slot, end)) in ends.iter_mut().zip(&plan.int_ends) {
-            if let Some(value) = event.int(*slot) {
-                let rank = ranks[*end as usize];
-                if rank > state[0] || (rank == state[0] && value < state[1] as i64) {
-                    *state = [rank, value as u64];
+            let rank = ranks[*end as usize];
+            match event.int(*slot) {
+                Some(value) => {
+                    if rank > state[0] || (rank == state[0] && value < state[1] as i64) {
+                        *state = [rank, value as u64];
+                    }
                 }
+                None => lacks = true,
             }
         }
         for (index, (slot, end)) in plan.text_ends.iter().enumerate() {
-            if let Some(text) = event.text_place(*slot) {
-                self.add_text(plan, row, index, ranks[*end as usize], text);
+            match event.text_place(*slot) {
+                Some(text) => self.add_text(plan, row, index, ranks[*end as usize], text),
+                None => lacks = true,
             }
+        }
+        if lacks {
+            self.row_mut(row)[COVERAGE] |= MIXED;
         }
     }
 
-    /// What few messages need: absent fields, values outside of the hot domain, and so on. Each
-    /// finds out by itself what the others have left to it.
-    #[cold]
-    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, carry: bool) {
-        for bit in event.absent() {
+    /// Counts the fields that a message lacks.
+    #[inline(never)]
+    fn count_absent(&mut self, plan: &Plan, row: usize, has: Presence<'_>) {
+        for bit in has.absent() {
             self.add_absent(plan, row, bit, 1);
         }
+    }
+
+    /// What few messages need: values outside of the hot domain, codes without a place, and so on.
+    /// Each finds out by itself what the others have left to it.
+    #[cold]
+    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, carry: bool) {
         self.move_to_cold(plan, row, event);
         for (index, slot) in plan.int_sums.iter().enumerate() {
             let value = event.ints()[usize::from(*slot)];

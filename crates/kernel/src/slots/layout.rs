@@ -17,9 +17,9 @@ pub(crate) const COUNTS: usize = 0;
 pub(crate) const TIMES: usize = 1;
 /// The coverage bitmap.
 pub(crate) const COVERAGE: usize = 2;
-/// In the word of the bitmap, which needs but sixty bits: set once a message lacked a field or the
-/// states came from elsewhere. While it is not, first values are of the first event time and last
-/// values of the last one.
+/// In the word of the bitmap, which needs but sixty bits: set once the first or last message of a
+/// device lacked a value that was to be its first or last one, or the states came from elsewhere.
+/// While it is not, first values are of the first event time and last values of the last one.
 pub(crate) const MIXED: u64 = 1 << 63;
 /// Start and length of the key in the chunk's bytes, as [`span`] packs them.
 pub(crate) const KEY: usize = 3;

@@ -14,10 +14,11 @@ use crate::{
         coverage::Coverage,
         first_last::{Decided, End, offset_of, rank_of},
         min_max::MinMax,
-        most_frequent::{CodeCounts, counted_in_place},
+        most_frequent::{CodeCounts, counted_in_place, most_frequent, most_frequent_in_place},
         sum::{self, FloatSum, IntSum},
-        wide::WideSum,
+        wide::{Rounded, WideSum},
     },
+    event::Text,
     plan::Plan,
 };
 
@@ -88,10 +89,12 @@ impl<'a> States<'a> {
         (self.row as u16, index as u16)
     }
 
+    #[inline]
     pub(crate) fn key(&self) -> &'a [u8] {
         self.chunk.key(self.row)
     }
 
+    #[inline]
     pub(crate) fn quality(&self) -> Quality {
         let (counts, times) = (self.word(COUNTS), self.word(TIMES));
         Quality {
@@ -104,11 +107,13 @@ impl<'a> States<'a> {
     }
 
     /// Returns how many messages lacked a field.
+    #[inline]
     pub(crate) fn absent(&self, bit: usize) -> u32 {
         self.chunk.absent.get(self.row * self.plan.presence_bits + bit).copied().unwrap_or(0)
     }
 
     /// Returns how many messages had a field.
+    #[inline]
     pub(crate) fn present(&self, bit: usize) -> u32 {
         self.word(COUNTS) as u32 - self.absent(bit)
     }
@@ -121,12 +126,34 @@ impl<'a> States<'a> {
         (FloatSum::from_units(units), cold)
     }
 
+    /// Returns a sum, rounded once.
+    #[inline]
+    pub(crate) fn float_total(&self, index: usize) -> Rounded {
+        if self.chunk.cold.is_empty() {
+            let at = self.plan.layout.float_sums.start + index;
+            let low = self.word(at + self.plan.float_sums.len());
+            return Rounded { value: sum::rounded(self.word(at), low), saturated: false };
+        }
+        let (sum, cold) = self.float_sum(index);
+        sum.round(cold)
+    }
+
+    #[inline]
     pub(crate) fn int_sum(&self, index: usize) -> IntSum {
-        let cold = self.chunk.cold_ints.get(&self.place(index)).copied().unwrap_or(0);
+        let cold = self.cold_int(index);
         let hot = self.word(self.plan.layout.int_sums.start + index) as i64;
         IntSum::from_total(cold.saturating_add(i128::from(hot)))
     }
 
+    #[inline]
+    fn cold_int(&self, index: usize) -> i128 {
+        if self.chunk.cold_ints.is_empty() {
+            return 0;
+        }
+        self.chunk.cold_ints.get(&self.place(index)).copied().unwrap_or(0)
+    }
+
+    #[inline]
     pub(crate) fn true_count(&self, index: usize) -> u32 {
         // Never above the record count.
         self.word(self.plan.layout.flags.start + index) as u32
@@ -139,16 +166,29 @@ impl<'a> States<'a> {
         counted_in_place(places).chain(spilled.into_iter().flat_map(CodeCounts::iter))
     }
 
+    /// Returns the most frequent code, if there was one.
+    #[inline]
+    pub(crate) fn most_frequent(&self, index: usize) -> Option<u16> {
+        if self.chunk.spilled_codes.is_empty() {
+            let places = &self.words[self.plan.layout.code(index)];
+            return most_frequent_in_place(places.first_chunk().expect("a code has its places"));
+        }
+        most_frequent(self.codes(index))
+    }
+
+    #[inline]
     pub(crate) fn float_range(&self, index: usize) -> MinMax<f64> {
         let at = self.plan.layout.float_ranges.start + 2 * index;
         MinMax { min: f64::from_bits(self.word(at)), max: f64::from_bits(self.word(at + 1)) }
     }
 
+    #[inline]
     pub(crate) fn int_range(&self, index: usize) -> MinMax<i64> {
         let at = self.plan.layout.int_ranges.start + 2 * index;
         MinMax { min: self.word(at) as i64, max: self.word(at + 1) as i64 }
     }
 
+    #[inline]
     pub(crate) fn float_end(&self, index: usize) -> Decided<f64> {
         let (_, end) = self.plan.float_ends[index];
         let at = self.plan.layout.float_ends.start + 2 * index;
@@ -156,6 +196,7 @@ impl<'a> States<'a> {
         Decided { time_ms: self.time(end, self.word(at)), value }
     }
 
+    #[inline]
     pub(crate) fn int_end(&self, index: usize) -> Decided<i64> {
         let (_, end) = self.plan.int_ends[index];
         let at = self.plan.layout.int_ends.start + 2 * index;
@@ -171,12 +212,36 @@ impl<'a> States<'a> {
         (self.time(end, rank), &self.chunk.bytes[start..][..length])
     }
 
-    /// Returns the deciding text, if there was one.
-    pub(crate) fn text(&self, index: usize) -> Option<&'a [u8]> {
-        let (time_ms, text) = self.text_end(index);
-        (time_ms != self.plan.text_ends[index].1.farthest()).then_some(text)
+    /// Returns the deciding float, if there was one.
+    #[inline]
+    pub(crate) fn float_at_end(&self, index: usize) -> Option<f64> {
+        let at = self.plan.layout.float_ends.start + 2 * index;
+        (self.word(at) > 0).then(|| f64::from_bits(self.word(at + 1)))
     }
 
+    /// Returns the deciding integer, if there was one.
+    #[inline]
+    pub(crate) fn int_at_end(&self, index: usize) -> Option<i64> {
+        let at = self.plan.layout.int_ends.start + 2 * index;
+        (self.word(at) > 0).then(|| self.word(at + 1) as i64)
+    }
+
+    /// Returns how long a deciding text is; 0 if there is none.
+    #[inline]
+    pub(crate) fn text_length(&self, index: usize) -> usize {
+        unspan(self.word(self.plan.layout.text_ends.start + 2 * index + 1)).1
+    }
+
+    /// Returns the deciding text, if there was one.
+    #[inline]
+    pub(crate) fn text(&self, index: usize) -> Option<Text<'a>> {
+        let at = self.plan.layout.text_ends.start + 2 * index;
+        let (start, length) = unspan(self.word(at + 1));
+        let is_known = self.word(at) as u32 > 0;
+        is_known.then(|| Text::new(&self.chunk.bytes[start..], length))
+    }
+
+    #[inline]
     fn time(&self, end: End, rank: u64) -> i64 {
         let offset_ms = offset_of(end, rank);
         offset_ms.map_or(end.farthest(), |offset| self.span.start_ms + i64::from(offset))

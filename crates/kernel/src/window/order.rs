@@ -1,34 +1,102 @@
 //! The order of rows: that of their keys' bytes.
 //!
-//! Keys lie all over a window's memory, so each is looked at twice and not at every comparison:
-//! what is compared are the sixteen bytes behind the prefix that all keys share.
+//! Keys lie all over a window's memory, and most of what they say is the same in all of them. So
+//! what is sorted is a number for each: the bits that differ of the sixteen bytes behind the prefix
+//! that all keys share, and below them the slot. Keys are compared only where these bits are equal.
 
 use alloc::vec::Vec;
 
-/// How many bytes are compared without a look at the key.
-const HEAD: usize = size_of::<u128>();
+use crate::event::Text;
+
+/// Of how many keys is looked at first which of their bits differ.
+const SAMPLE: usize = 1_024;
 
 /// Sorts slots by their keys, which are all different.
-pub(crate) fn sort_by_key<'k>(slots: &mut [usize], key: impl Fn(usize) -> &'k [u8]) {
-    let Some(first) = slots.first().map(|slot| key(*slot)) else {
+pub(crate) fn sort_by_key<'k>(slots: &mut [usize], key: impl Fn(usize) -> Text<'k>) {
+    let (Some(first), Some(last)) = (slots.first(), slots.iter().max()) else {
         return;
     };
-    let shared = |longest: usize, slot: &usize| {
-        let pairs = first[..longest].iter().zip(key(*slot));
-        pairs.take_while(|(a, b)| a == b).count()
-    };
-    let skipped = slots.iter().fold(first.len(), shared);
-    let head = |slot: usize| {
-        let rest = &key(slot)[skipped..];
-        let mut head = [0; HEAD];
-        let length = rest.len().min(HEAD);
-        head[..length].copy_from_slice(&rest[..length]);
-        u128::from_be_bytes(head)
-    };
-    let mut heads: Vec<(u128, usize)> = slots.iter().map(|slot| (head(*slot), *slot)).collect();
-    // Equal heads: the keys are longer, or end with zeros or not.
-    heads.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
-    slots.iter_mut().zip(heads).for_each(|(slot, (_, sorted))| *slot = sorted);
+    let slot_bits = usize::BITS - last.leading_zeros();
+    let step = slots.len().div_ceil(SAMPLE);
+    let sample = slots.iter().step_by(step).copied();
+    let guess = Packing::new(key(*first), slot_bits, sample.map(&key));
+    let packed = guess.pack(slots, &key).or_else(|| {
+        let packing = Packing::new(key(*first), slot_bits, slots.iter().copied().map(&key));
+        packing.pack(slots, &key)
+    });
+    let mut packed = packed.expect("the packing that was made of all keys fits them");
+    packed.sort_unstable();
+    let slot_mask = (1 << slot_bits) - 1;
+    let sorted = packed.iter().map(|number| (number & slot_mask) as usize);
+    slots.iter_mut().zip(sorted).for_each(|(slot, sorted)| *slot = sorted);
+    let mut rest = slots;
+    for equal in packed.chunk_by(|a, b| a >> slot_bits == b >> slot_bits) {
+        let (slots, behind) = core::mem::take(&mut rest).split_at_mut(equal.len());
+        if slots.len() > 1 {
+            slots.sort_unstable_by(|a, b| key(*a).as_bytes().cmp(key(*b).as_bytes()));
+        }
+        rest = behind;
+    }
+}
+
+/// How keys become numbers.
+struct Packing<'k> {
+    /// The key that others are compared with.
+    first: Text<'k>,
+    /// How many bytes all keys begin with.
+    skipped: usize,
+    /// The bits of the head that differ.
+    varying: u128,
+    /// Runs of these bits, the highest first: how far the head is shifted, and how many bits.
+    runs: Vec<(u32, u32)>,
+    slot_bits: u32,
+}
+
+impl<'k> Packing<'k> {
+    fn new(
+        first: Text<'k>,
+        slot_bits: u32,
+        keys: impl Iterator<Item = Text<'k>> + Clone,
+    ) -> Packing<'k> {
+        let shared = |longest: usize, key: Text<'k>| {
+            let pairs = first.as_bytes()[..longest].iter().zip(key.as_bytes());
+            pairs.take_while(|(a, b)| a == b).count()
+        };
+        let skipped = keys.clone().fold(first.len(), shared);
+        let head = first.head(skipped);
+        let varying = keys.fold(0, |varying, key| varying | key.head(skipped) ^ head);
+        let (mut runs, mut room, mut left) = (Vec::new(), u64::BITS - slot_bits, varying);
+        // Bits that find no room are left to the comparison of keys.
+        while left != 0 && room > 0 {
+            let top = u128::BITS - left.leading_zeros();
+            let width = (left << (u128::BITS - top)).leading_ones().min(room);
+            runs.push((top - width, width));
+            left &= (1 << (top - width)) - 1;
+            room -= width;
+        }
+        Packing { first, skipped, varying, runs, slot_bits }
+    }
+
+    /// Returns a number for each slot, or nothing if a key differs elsewhere too.
+    fn pack(&self, slots: &[usize], key: impl Fn(usize) -> Text<'k>) -> Option<Vec<u64>> {
+        let prefix = &self.first.as_bytes()[..self.skipped];
+        let head = self.first.head(self.skipped);
+        let mut numbers = Vec::with_capacity(slots.len());
+        let mut differs = 0;
+        for slot in slots {
+            let key = key(*slot);
+            if self.skipped > 0 && !key.as_bytes().starts_with(prefix) {
+                return None;
+            }
+            let own = key.head(self.skipped);
+            differs |= own ^ head;
+            let bits = self.runs.iter().fold(0, |bits, (shift, width)| {
+                bits << width | (own >> shift) as u64 & (u64::MAX >> (u64::BITS - width))
+            });
+            numbers.push(bits << self.slot_bits | *slot as u64);
+        }
+        (differs & !self.varying == 0).then_some(numbers)
+    }
 }
 
 #[cfg(test)]
@@ -58,7 +126,7 @@ mod tests {
             for index in (1..slots.len()).rev() {
                 slots.swap(index, random(index as u64 + 1) as usize);
             }
-            sort_by_key(&mut slots, |slot| &keys[slot]);
+            sort_by_key(&mut slots, |slot| Text::from(keys[slot].as_slice()));
             assert!(slots.is_sorted(), "{keys:?}");
         }
     }

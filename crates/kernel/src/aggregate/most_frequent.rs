@@ -3,22 +3,27 @@
 //! Codes are offsets into the field's valid range, which holds at most
 //! [`CODE_RANGE_MAX`](crate::schema::CODE_RANGE_MAX) values; so counting is exact and bounded.
 //!
-//! A device-window has [`PLACES`] for codes, a word each (the code above its count); almost every
+//! A device-window has a few places for codes, a word each (the code above its count); almost every
 //! one needs no more. Further codes are [`CodeCounts`], which the caller keeps elsewhere.
 
 use alloc::vec::Vec;
 
 const COUNT_BITS: u32 = 32;
 
-/// How many codes of a device-window are counted in its row.
+/// Codes of a device-window are counted in its row in groups of so many places.
 pub(crate) const PLACES: usize = 4;
 
-/// Counts `count` more of `code` if one of the places has it or is free.
-///
-/// The place is found without a branch: which code comes next nothing can predict.
+/// Counts `count` more of `code` if one of the places, whole groups, has it or is free.
 #[inline]
 #[must_use]
-pub(crate) fn count_in_place(places: &mut [u64; PLACES], code: u16, count: u32) -> bool {
+pub(crate) fn count_in_place(places: &mut [u64], code: u16, count: u32) -> bool {
+    let (groups, _) = places.as_chunks_mut::<PLACES>();
+    groups.iter_mut().any(|group| count_in_group(group, code, count))
+}
+
+/// The place is found without a branch: which code comes next nothing can predict.
+#[inline]
+fn count_in_group(places: &mut [u64; PLACES], code: u16, count: u32) -> bool {
     let mut found = PLACES;
     for index in (0..PLACES).rev() {
         let (known_code, known) = ((places[index] >> COUNT_BITS) as u16, places[index] as u32);
@@ -32,7 +37,7 @@ pub(crate) fn count_in_place(places: &mut [u64; PLACES], code: u16, count: u32) 
 }
 
 /// Returns the codes in the places, with their counts.
-pub(crate) fn counted_in_place(places: &[u64; PLACES]) -> impl Iterator<Item = (u16, u32)> + '_ {
+pub(crate) fn counted_in_place(places: &[u64]) -> impl Iterator<Item = (u16, u32)> + '_ {
     let used = places.iter().filter(|place| **place as u32 > 0);
     used.map(|place| ((place >> COUNT_BITS) as u16, *place as u32))
 }
@@ -45,7 +50,7 @@ pub(crate) fn most_frequent(counts: impl Iterator<Item = (u16, u32)>) -> Option<
 
 /// Returns the most frequent of the codes in the places; of equally frequent ones the smallest.
 #[inline]
-pub(crate) fn most_frequent_in_place(places: &[u64; PLACES]) -> Option<u16> {
+pub(crate) fn most_frequent_in_place(places: &[u64]) -> Option<u16> {
     // The count above what makes a smaller code the larger one.
     let order =
         |place: &u64| (*place << COUNT_BITS) >> 16 | u64::from(!((*place >> COUNT_BITS) as u16));
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     fn of(codes: &[u16]) -> Option<u16> {
-        let (mut places, mut spilled) = ([0; PLACES], CodeCounts::default());
+        let (mut places, mut spilled) = ([0; 2 * PLACES], CodeCounts::default());
         for code in codes {
             if !count_in_place(&mut places, *code, 1) {
                 spilled.add(*code, 1);
@@ -97,6 +102,8 @@ mod tests {
     fn ties_go_to_the_smallest() {
         assert_eq!(of(&[3, 1, 2, 2, 1, 3]), Some(1));
         assert_eq!(of(&[9, 8, 7, 6, 5, 9]), Some(9));
+        assert_eq!(of(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 5, 5]), Some(5));
+        assert_eq!(of(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0]), Some(0));
         assert_eq!(of(&[4, 3, 2, 1, 0, 1]), Some(1));
         assert_eq!(of(&[0]), Some(0));
         assert_eq!(of(&[]), None);

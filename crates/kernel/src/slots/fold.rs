@@ -11,12 +11,24 @@ use super::{
 use crate::{
     aggregate::{
         first_last::{End, rank_of},
-        most_frequent::{PLACES, count_in_place, counted_in_place},
+        most_frequent::{count_in_place, counted_in_place},
         sum,
     },
     event::{Message, Presence, Text},
     plan::Plan,
 };
+
+/// What the hot path leaves to [`fold_rare`](Chunk::fold_rare).
+struct Rare {
+    /// Whether all floats were in the hot domain.
+    inside: bool,
+    /// Whether no integer sum has wrapped.
+    fits: bool,
+    /// Whether every code found a place.
+    placed: bool,
+    /// Whether limbs are to be made small.
+    carry: bool,
+}
 
 impl Chunk {
     /// Folds an event into a row; returns false, and changes nothing, if the row counts 2^32 - 1
@@ -70,7 +82,7 @@ impl Chunk {
             self.fold_ends(plan, row, event, moment);
         }
         if !(inside & fits & placed & !carry) {
-            self.fold_rare(plan, row, event, carry);
+            self.fold_rare(plan, row, event, Rare { inside, fits, placed, carry });
         }
         true
     }
@@ -125,10 +137,24 @@ impl Chunk {
     }
 
     /// What few messages need: values outside of the hot domain, codes without a place, and so on.
-    /// Each finds out by itself what the others have left to it.
     #[cold]
-    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, carry: bool) {
-        self.move_to_cold(plan, row, event);
+    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, rare: Rare) {
+        if !rare.inside {
+            self.move_to_cold(plan, row, event);
+        }
+        if !rare.fits {
+            self.unwrap_ints(plan, row, event);
+        }
+        if !rare.placed {
+            self.spill_codes(plan, row, event);
+        }
+        if rare.carry {
+            (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
+        }
+    }
+
+    /// Moves integer sums that have wrapped to where there is room.
+    fn unwrap_ints(&mut self, plan: &Plan, row: usize, event: &Message<'_>) {
         for (index, slot) in plan.int_sums.iter().enumerate() {
             let value = event.ints()[usize::from(*slot)];
             let state = &mut self.row_mut(row)[plan.layout.int_sums.start + index];
@@ -141,6 +167,10 @@ impl Chunk {
                     i128::from(before);
             }
         }
+    }
+
+    /// Counts codes that found no place.
+    fn spill_codes(&mut self, plan: &Plan, row: usize, event: &Message<'_>) {
         for (index, code) in plan.codes.iter().enumerate() {
             if let Some(code) = event.int(code.slot).and_then(|value| code.offset(value)) {
                 let places = self.code_places(plan, row, index);
@@ -149,9 +179,6 @@ impl Chunk {
                     self.add_code(plan, row, index, code, 1);
                 }
             }
-        }
-        if carry {
-            (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
         }
     }
 
@@ -200,7 +227,6 @@ impl Chunk {
         count: u32,
     ) {
         let places = &mut self.row_mut(row)[plan.layout.code(index)];
-        let places = places.first_chunk_mut().expect("a code has all of its places");
         if !count_in_place(places, code, count) {
             let spilled = self.spilled_codes.entry((row as u16, index as u16)).or_default();
             spilled.add(code, count);
@@ -208,9 +234,8 @@ impl Chunk {
     }
 
     /// Returns the places of a code.
-    pub(super) fn code_places(&self, plan: &Plan, row: usize, index: usize) -> &[u64; PLACES] {
-        let places = &self.row(row)[plan.layout.code(index)];
-        places.first_chunk().expect("a code has all of its places")
+    pub(super) fn code_places(&self, plan: &Plan, row: usize, index: usize) -> &[u64] {
+        &self.row(row)[plan.layout.code(index)]
     }
 
     /// Takes a text in, by the rule of [`Decided`](crate::aggregate::first_last::Decided) for
@@ -328,8 +353,10 @@ fn fold_points(
     }
     let mut placed = true;
     if !plan.codes.is_empty() {
-        let (codes, _) = words[plan.layout.codes.clone()].as_chunks_mut::<PLACES>();
-        for (places, code) in codes.iter_mut().zip(&plan.codes) {
+        let mut codes = &mut words[plan.layout.codes.clone()];
+        for code in &plan.codes {
+            let (places, rest) = codes.split_at_mut(plan.layout.code_places);
+            codes = rest;
             if has_int(code.slot) {
                 let offset = code.offset(ints[usize::from(code.slot)]);
                 let offset = offset.expect("decoding checks code ranges");

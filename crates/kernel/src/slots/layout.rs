@@ -35,8 +35,11 @@ pub(crate) struct RowLayout {
     pub(crate) int_sums: Range<usize>,
     /// The counts of true values, a word each.
     pub(crate) flags: Range<usize>,
-    /// Several places each: see [`most_frequent`](crate::aggregate::most_frequent).
+    /// [`code_places`](RowLayout::code_places) each: see
+    /// [`most_frequent`](crate::aggregate::most_frequent).
     pub(crate) codes: Range<usize>,
+    /// Whole groups of places.
+    pub(crate) code_places: usize,
     /// Minimum and maximum each.
     pub(crate) float_ranges: Range<usize>,
     /// Minimum and maximum each.
@@ -77,6 +80,13 @@ pub(crate) struct Counts<'a> {
 impl RowLayout {
     /// Works out the places.
     pub(crate) fn new(counts: &Counts<'_>) -> RowLayout {
+        let layout = RowLayout::with_code_places(counts, most_frequent::PLACES);
+        // More places where the lines have room for them anyway.
+        let more = RowLayout::with_code_places(counts, 2 * most_frequent::PLACES);
+        if more.words() == layout.words() { more } else { layout }
+    }
+
+    fn with_code_places(counts: &Counts<'_>, code_places: usize) -> RowLayout {
         let mut words = HEADER;
         let mut take = |count: usize| {
             words += count;
@@ -86,7 +96,8 @@ impl RowLayout {
             float_sums: take(2 * counts.float_sums.len()),
             int_sums: take(counts.int_sums.len()),
             flags: take(counts.flags),
-            codes: take(most_frequent::PLACES * counts.codes),
+            codes: take(code_places * counts.codes),
+            code_places,
             float_ranges: take(2 * counts.float_ranges),
             int_ranges: take(2 * counts.int_ranges),
             float_ends: take(2 * counts.float_ends),
@@ -114,8 +125,8 @@ impl RowLayout {
     /// Returns where the places of a code are.
     #[inline]
     pub(crate) fn code(&self, index: usize) -> Range<usize> {
-        let at = self.codes.start + most_frequent::PLACES * index;
-        at..at + most_frequent::PLACES
+        let at = self.codes.start + self.code_places * index;
+        at..at + self.code_places
     }
 
     /// Returns the words of a row, whole lines.

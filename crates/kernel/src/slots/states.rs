@@ -170,8 +170,7 @@ impl<'a> States<'a> {
     #[inline]
     pub(crate) fn most_frequent(&self, index: usize) -> Option<u16> {
         if self.chunk.spilled_codes.is_empty() {
-            let places = &self.words[self.plan.layout.code(index)];
-            return most_frequent_in_place(places.first_chunk().expect("a code has its places"));
+            return most_frequent_in_place(&self.words[self.plan.layout.code(index)]);
         }
         most_frequent(self.codes(index))
     }

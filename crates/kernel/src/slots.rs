@@ -8,7 +8,7 @@ use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use crate::{
     aggregate::{most_frequent::CodeCounts, sum, wide::WideSum},
-    event::Text,
+    event::{Presence, Text},
     plan::Plan,
     processor,
 };
@@ -138,6 +138,16 @@ impl Chunk {
         if row < self.rows {
             processor::prefetch_lines(self.row(row));
         }
+    }
+
+    /// Fetches where the first absent field of a row is counted, which is far from the row (5 % of
+    /// all time where one message in five lacks a field).
+    #[inline(never)]
+    pub(crate) fn prefetch_absent(&self, row: usize, has: Presence<'_>) {
+        let bits = self.absent.len() / CHUNK_ROWS;
+        has.absent().take(1).for_each(|bit| {
+            processor::prefetch_element(&self.absent, row * bits + bit);
+        });
     }
 
     /// Fetches the key of a row, and the texts behind it: they were appended together.

@@ -227,12 +227,15 @@ impl Window {
         self.table.find(hash, |_| true)
     }
 
-    /// Fetches the states of a slot.
+    /// Fetches the states of a slot that an event will change.
     #[inline]
-    pub(crate) fn prefetch_states(&self, slot: usize) {
+    pub(crate) fn prefetch_states(&self, slot: usize, event: &Message<'_>) {
         let (chunk, row) = Chunk::of_slot(slot);
         if let Some(chunk) = self.chunks.get(chunk) {
             chunk.prefetch(row);
+            if !event.is_complete() {
+                chunk.prefetch_absent(row, event.presence());
+            }
         }
     }
 
@@ -310,7 +313,8 @@ impl Window {
             for (index, slot) in slots.iter().enumerate() {
                 // By the order of their keys rows lie anywhere.
                 if let Some(slot) = slots.get(index + STATES_AHEAD) {
-                    self.prefetch_states(*slot);
+                    let (chunk, row) = Chunk::of_slot(*slot);
+                    self.chunks[chunk].prefetch(row);
                 }
                 if let Some(slot) = slots.get(index + KEY_AHEAD) {
                     self.prefetch_key(*slot);

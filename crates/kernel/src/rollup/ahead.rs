@@ -79,7 +79,9 @@ impl Rollup {
             let found = &mut ahead.found[before(STATES) % TABLE];
             if let Some(window) = self.windows.get(found.window) {
                 found.slot = window.guess(found.hash);
-                found.slot.into_iter().for_each(|slot| window.prefetch_states(slot));
+                if let Some(slot) = found.slot {
+                    window.prefetch_states(slot, &block.message(before(STATES)));
+                }
             }
         }
         if indexes.contains(&before(KEY)) {

@@ -77,6 +77,11 @@ impl Spot<'_> {
         if self.stands(self.index, at, work) {
             return Some(at);
         }
+        // Behind a value that was staged whole this is all there is to it.
+        if self.lack(at, work).is_some() {
+            work.detours[self.lane] = self.index;
+            return Some(at);
+        }
         if let Some(index) = self.index.checked_sub(1)
             && self.plan.steps[index].kind.get().is_staged()
             && work.detours[self.lane] != index
@@ -149,7 +154,6 @@ impl Spot<'_> {
         if work.lacking[self.lane] == LACKING_MAX {
             return None;
         }
-        work.lacking[self.lane] += 1;
         let mut later = self.index;
         loop {
             let between = self.plan.steps.get(later)?;
@@ -161,6 +165,7 @@ impl Spot<'_> {
                 break;
             }
         }
+        work.lacking[self.lane] += 1;
         work.note_odd(self.plan, self.lane, self.index, Cell::Absent)?;
         Some(at)
     }

@@ -24,8 +24,9 @@
 //! part in the schema's order that is missing, repeated or invalid; the time missing or invalid.
 
 // From the surest to the fastest: `strict` judges any message, `fast` reads shapes that the judge
-// has seen, `quick` reads shapes that came again, several messages at a time. Each gives up without
-// a verdict on what it is not sure of, and leaves it to the one before.
+// has seen, `quick` reads shapes that came again, several messages at a time, and names in any
+// order, one message at a time. Each gives up without a verdict on what it is not sure of, and
+// leaves it to the one before; `guesses` keeps the shapes and says which to try.
 mod fast;
 mod guesses;
 mod layout;

@@ -4,6 +4,9 @@
 //! their way to the store. Not counted is what does not: code, threads, buffers of clients, and
 //! what the allocator keeps. Nothing here asks the allocator or the system.
 //!
+//! What lanes keep of rows that were written, for the next ones, makes nobody wait: from half of
+//! the limit on, all of it together, they give it back, whether they have work or not.
+//!
 //! At the limit sources get no credit back, and lanes take nothing while commits are under way,
 //! whose memory comes free. No row depends on it: what waits is processed later. Open windows alone
 //! cannot be made smaller without giving messages up, so where they reach the limit, the lane that
@@ -30,9 +33,13 @@ pub struct Memory {
     max: AtomicU64,
     waiting: AtomicU64,
     committing: AtomicU64,
-    lanes: Mutex<BTreeMap<Arc<str>, u64>>,
+    lanes: Bytes,
     /// The sum of `lanes`.
     open: AtomicU64,
+    /// What each lane keeps and could give back.
+    keeping: Bytes,
+    /// The sum of `keeping`.
+    kept: AtomicU64,
     /// How often a lane had to wait, or credit was kept back.
     pub(crate) waits: AtomicU64,
 }
@@ -45,6 +52,8 @@ impl Default for Memory {
             committing: AtomicU64::new(0),
             lanes: Mutex::default(),
             open: AtomicU64::new(0),
+            keeping: Mutex::default(),
+            kept: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         }
     }
@@ -85,6 +94,11 @@ impl Memory {
         self.open.load(Relaxed)
     }
 
+    /// Returns the bytes that lanes keep for rows to come, and could give back.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Relaxed)
+    }
+
     /// Returns the bytes of commits that are not durable yet.
     pub fn committing(&self) -> u64 {
         self.committing.load(Relaxed)
@@ -92,19 +106,32 @@ impl Memory {
 
     /// Returns whether no more should be asked of the source.
     pub(crate) fn is_full(&self) -> bool {
-        let held = self.waiting().saturating_add(self.open()).saturating_add(self.committing());
-        held >= self.max()
+        self.held() >= self.max()
+    }
+
+    /// Returns whether lanes should give back what they keep.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.held().saturating_add(self.kept()) >= self.max() / 2
+    }
+
+    fn held(&self) -> u64 {
+        self.waiting().saturating_add(self.open()).saturating_add(self.committing())
     }
 
     /// Notes what a lane holds; 0 if it is gone.
     pub(crate) fn note_lane(&self, partition: &Arc<str>, bytes: u64) {
-        let mut lanes = self.lock();
-        let before = match bytes {
-            0 => lanes.remove(partition),
-            _ => lanes.insert(partition.clone(), bytes),
-        };
-        self.open.fetch_add(bytes, Relaxed);
-        self.open.fetch_sub(before.unwrap_or(0), Relaxed);
+        note(&self.lanes, &self.open, partition, bytes);
+    }
+
+    /// Notes what a lane keeps and could give back.
+    pub(crate) fn note_kept(&self, partition: &Arc<str>, bytes: u64) {
+        note(&self.keeping, &self.kept, partition, bytes);
+    }
+
+    /// Notes that a lane is gone, with all that it held and kept.
+    pub(crate) fn forget_lane(&self, partition: &Arc<str>) {
+        self.note_lane(partition, 0);
+        self.note_kept(partition, 0);
     }
 
     /// Says what a lane does with its next entry.
@@ -120,15 +147,29 @@ impl Memory {
             // Taking what waits is what makes room.
             return Turn::Take;
         }
-        let lanes = self.lock();
+        let lanes = lock(&self.lanes);
         let own = lanes.get(partition);
         let is_largest = own.is_some() && lanes.values().max() == own;
         if is_largest { Turn::Stop { open } } else { Turn::Wait }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, u64>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Bytes by partition.
+type Bytes = Mutex<BTreeMap<Arc<str>, u64>>;
+
+/// Notes the bytes of a partition, and their sum.
+fn note(bytes_of: &Bytes, sum: &AtomicU64, partition: &Arc<str>, bytes: u64) {
+    let mut bytes_of = lock(bytes_of);
+    let before = match bytes {
+        0 => bytes_of.remove(partition),
+        _ => bytes_of.insert(partition.clone(), bytes),
+    };
+    sum.fetch_add(bytes, Relaxed);
+    sum.fetch_sub(before.unwrap_or(0), Relaxed);
+}
+
+fn lock(bytes_of: &Bytes) -> MutexGuard<'_, BTreeMap<Arc<str>, u64>> {
+    bytes_of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What somebody holds, counted until it is dropped.
@@ -188,6 +229,22 @@ mod tests {
         assert_eq!(memory.turn(&large), Turn::Stop { open: 4_000 });
         memory.note_lane(&large, 0);
         assert_eq!((memory.turn(&small), memory.open()), (Turn::Take, 1_000));
+    }
+
+    #[test]
+    fn what_lanes_keep_makes_nobody_wait_and_is_given_back_from_half_of_the_limit_on() {
+        let memory = Memory::default();
+        let [idle, busy]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        memory.set_max(4_000);
+        memory.note_lane(&busy, 1_000);
+        memory.note_kept(&idle, 900);
+        assert!(!memory.is_tight());
+        memory.note_kept(&busy, 9_000);
+        assert_eq!((memory.is_tight(), memory.is_full()), (true, false));
+        assert_eq!((memory.turn(&busy), memory.kept()), (Turn::Take, 9_900));
+        memory.note_kept(&busy, 0);
+        memory.note_kept(&idle, 0);
+        assert_eq!((memory.is_tight(), memory.kept(), memory.open()), (false, 0, 1_000));
     }
 
     #[test]

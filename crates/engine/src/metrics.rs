@@ -259,13 +259,14 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "memory_bytes",
         help: "What is held by the pipeline's own books: entries that wait, open windows with what \
-               is not given to the store yet, commits on their way to the store.",
+               is not given to the store yet and what is kept for the rows of the next ones, \
+               commits on their way to the store.",
         kind: MetricKind::Gauge,
         read: |metrics| {
             let memory = &metrics.memory;
             [
                 ("waiting", memory.waiting()),
-                ("windows", memory.open()),
+                ("windows", memory.open() + memory.kept()),
                 ("commits", memory.committing()),
             ]
             .map(|(name, bytes)| (format!("of=\"{name}\""), bytes as f64))

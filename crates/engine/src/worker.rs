@@ -183,7 +183,7 @@ impl Worker {
                 }
                 self.places.remove(&partition);
                 self.context.metrics.remove_lane(&partition);
-                self.context.metrics.memory.note_lane(&partition, 0);
+                self.context.metrics.memory.forget_lane(&partition);
             }
             ToWorker::Entry(partition, entry) => {
                 if let Some(place) = self.places.get_mut(&partition) {
@@ -434,7 +434,7 @@ impl Worker {
                     place.waiting.clear();
                     place.lane.forget_windows();
                 }
-                self.context.metrics.memory.note_lane(partition, 0);
+                self.context.metrics.memory.forget_lane(partition);
                 self.context.metrics.update_lane(partition, |status| {
                     status.failure = Some(failure.to_string());
                     status.running = false;

@@ -15,6 +15,7 @@ use crate::{
     held::{Closing, Held},
     ledger::Ledger,
     plan::Plan,
+    row::KeptRows,
     time::{DurationMs, Timestamp, WindowGrid},
     watermark::Watermark,
     window::{Finality, Lineage, Window},
@@ -79,6 +80,8 @@ pub struct Rollup {
     held: Option<Held>,
     /// Where late messages correct rows; else they become letters.
     amending: Option<Amending>,
+    /// Memory for the rows of the next window that closes.
+    kept: KeptRows,
     /// Other values for later windows; `config` has those of the oldest.
     changes: Vec<Change>,
 }
@@ -108,6 +111,7 @@ impl Rollup {
             ledger: progress.ledger,
             replay,
             held: None,
+            kept: KeptRows::default(),
             changes: Vec::new(),
         }
     }
@@ -387,16 +391,19 @@ impl Rollup {
         }
     }
 
-    fn emit(&self, window: &mut Window, finality: Finality, effects: &mut Effects) {
+    fn emit(&mut self, window: &mut Window, finality: Finality, effects: &mut Effects) {
         let lineage = Lineage {
             pipeline: &self.config.pipeline,
             source_partition: &self.config.source_partition,
             revision: revision(self.config.generation, self.ordinal),
             finality,
         };
-        let config = &self.config;
-        effects.saturated_count +=
-            window.emit(&config.plan, lineage, config.piece_rows_max, &mut effects.rows);
+        let (plan, most) = (&self.config.plan, self.config.piece_rows_max);
+        let (first, rows) = (effects.rows.len(), &mut effects.rows);
+        effects.saturated_count += window.emit_kept(plan, lineage, most, rows, &mut self.kept);
+        if finality == Finality::Final {
+            self.kept.keep(&effects.rows[first..]);
+        }
     }
 
     /// Emits the open windows as they stand and keeps them open: what an idle lane does. Rows that
@@ -411,6 +418,17 @@ impl Rollup {
             self.emit(window, Finality::Provisional, effects);
         }
         self.windows = windows;
+    }
+
+    /// Returns how many bytes of memory are kept for the rows of windows to come, beside those
+    /// that somebody still has.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.memory_bytes()
+    }
+
+    /// Gives that memory back. The next window that closes leaves some again.
+    pub fn give_back(&mut self) {
+        self.kept = KeptRows::default();
     }
 
     /// Closes all windows: the end of a finite input.

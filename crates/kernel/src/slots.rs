@@ -1,10 +1,10 @@
 //! The states of a few hundred device-windows: a row of words each, and what is rare beside them.
 //!
 //! A window grows by whole chunks, so that no growth copies what is there; a chunk's rows are
-//! not written until a device uses them. Which device has which row, the window knows. Times in a
+//! zero pages until a device uses them. Which device has which row, the window knows. Times in a
 //! row count from the window's start; [`states`] reads and sets single states.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
 use crate::{
     aggregate::{most_frequent::CodeCounts, sum, wide::WideSum},
@@ -63,10 +63,8 @@ pub(crate) fn row_bytes(plan: &Plan) -> usize {
 impl Chunk {
     pub(crate) fn new(plan: &Plan) -> Chunk {
         let row_words = plan.layout.words();
-        let mut words = Vec::with_capacity(CHUNK_ROWS * row_words + LINE_WORDS - 1);
-        let place: *const u64 = words.as_ptr();
-        let skip = place.align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
-        words.resize(skip, 0);
+        let words = vec![0_u64; CHUNK_ROWS * row_words + LINE_WORDS - 1];
+        let skip = words.as_ptr().align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
         Chunk {
             words,
             skip,
@@ -84,7 +82,6 @@ impl Chunk {
     pub(crate) fn clear(&mut self) {
         let bits = self.absent.len() / CHUNK_ROWS;
         self.absent[..self.rows * bits].fill(0);
-        self.words.truncate(self.skip);
         self.rows = 0;
         self.cold.clear();
         self.cold_ints.clear();
@@ -108,9 +105,9 @@ impl Chunk {
         let start = append(&mut self.bytes, key);
         let row = self.rows;
         self.rows += 1;
-        // There is room for all of a chunk's rows.
-        self.words.extend_from_slice(&plan.layout.empty);
-        self.row_mut(row)[KEY] = span(start, key.len());
+        let words = self.row_mut(row);
+        words.copy_from_slice(&plan.layout.empty);
+        words[KEY] = span(start, key.len());
     }
 
     #[inline]
@@ -132,12 +129,10 @@ impl Chunk {
         length == key.len() && key.stands_at(&self.bytes[start..])
     }
 
-    /// Fetches the lines of a row; nothing if there is none.
+    /// Fetches the lines of a row.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
-        if row < self.rows {
-            processor::prefetch_lines(self.row(row));
-        }
+        processor::prefetch_lines(self.row(row));
     }
 
     /// Fetches where the first absent field of a row is counted, which is far from the row (5 % of
@@ -153,9 +148,6 @@ impl Chunk {
     /// Fetches the key of a row, and the texts behind it: they were appended together.
     #[inline]
     pub(crate) fn prefetch_key(&self, row: usize) {
-        if row >= self.rows {
-            return;
-        }
         let (start, _) = unspan(self.row(row)[KEY]);
         processor::prefetch_element(&self.bytes, start);
         processor::prefetch_element(&self.bytes, start + LINE_WORDS * size_of::<u64>());

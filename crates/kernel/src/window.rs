@@ -9,7 +9,7 @@ use crate::{
     event::{Message, Position, Text},
     key_table::{KeyTable, SLOTS_MAX},
     plan::Plan,
-    row::RowBlock,
+    row::{KeptRows, RowBlock},
     slots::{
         Chunk, Moment,
         states::{Span, States, StatesMut},
@@ -297,6 +297,18 @@ impl Window {
         piece_rows_max: usize,
         pieces: &mut Vec<RowBlock>,
     ) -> u64 {
+        self.emit_kept(plan, lineage, piece_rows_max, pieces, &mut KeptRows::default())
+    }
+
+    /// Does what [`emit`](Window::emit) does, in memory that was kept.
+    pub(crate) fn emit_kept(
+        &mut self,
+        plan: &Plan,
+        lineage: Lineage<'_>,
+        piece_rows_max: usize,
+        pieces: &mut Vec<RowBlock>,
+        kept: &mut KeptRows,
+    ) -> u64 {
         let all = 0..self.device_count;
         let mut slots: Vec<usize> = match &self.changed {
             None => all.collect(),
@@ -309,7 +321,8 @@ impl Window {
         let mut writer = RowWriter::new(self, plan, lineage);
         let mut saturated_count = 0;
         for slots in slots.chunks(piece_rows_max.max(1)) {
-            let mut piece = RowBlock::new();
+            let mut piece = kept.take();
+            let mut rows = piece.encoder();
             for (index, slot) in slots.iter().enumerate() {
                 // By the order of their keys rows lie anywhere.
                 if let Some(slot) = slots.get(index + STATES_AHEAD) {
@@ -319,10 +332,10 @@ impl Window {
                 if let Some(slot) = slots.get(index + KEY_AHEAD) {
                     self.prefetch_key(*slot);
                 }
-                saturated_count += writer.write(self, *slot, &mut piece);
+                saturated_count += writer.write(self, *slot, &mut rows);
                 if index == 0 {
                     // Rows of one schema are about as long.
-                    piece.reserve(slots.len());
+                    rows.reserve(slots.len());
                 }
             }
             pieces.push(piece);
@@ -335,7 +348,8 @@ impl Window {
     /// sums saturated.
     pub(crate) fn emit_into(&self, plan: &Plan, lineage: Lineage<'_>, out: &mut RowBlock) -> u64 {
         let mut writer = RowWriter::new(self, plan, lineage);
-        (0..self.device_count).map(|slot| writer.write(self, slot, out)).sum()
+        let mut rows = out.encoder();
+        (0..self.device_count).map(|slot| writer.write(self, slot, &mut rows)).sum()
     }
 
     #[inline]

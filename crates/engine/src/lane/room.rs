@@ -11,6 +11,16 @@ impl Lane {
         (windows + self.unsent_bytes()) as u64
     }
 
+    /// Returns how many bytes it keeps for the rows of windows to come.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.rollup.kept_bytes() as u64
+    }
+
+    /// Gives back what it keeps for rows to come.
+    pub(crate) fn give_back(&mut self) {
+        self.rollup.give_back();
+    }
+
     /// Commits the letters and late messages that it holds before that is due; returns whether
     /// there were any.
     pub(crate) fn commit_letters(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {

@@ -62,10 +62,17 @@ impl Worker {
         self.work(partition);
     }
 
-    fn note_memory(&self, partition: &Arc<str>) {
-        let place = self.places.get(partition);
-        let bytes = place.map_or(0, |place| place.lane.memory_bytes());
-        self.context.metrics.memory.note_lane(partition, bytes);
+    fn note_memory(&mut self, partition: &Arc<str>) {
+        let memory = &self.context.metrics.memory;
+        let Some(place) = self.places.get_mut(partition) else {
+            return memory.forget_lane(partition);
+        };
+        memory.note_lane(partition, place.lane.memory_bytes());
+        memory.note_kept(partition, place.lane.kept_bytes());
+        if memory.is_tight() && place.lane.kept_bytes() > 0 {
+            place.lane.give_back();
+            memory.note_kept(partition, 0);
+        }
     }
 
     /// Stops a lane, unless it has letters to give to the store first.

@@ -26,7 +26,7 @@ use tidemill_engine::{
 use tidemill_kernel::{event::Position, rollup::Timing, row::RowBlock};
 
 use crate::{
-    harness::{config, entry},
+    harness::{config, entry, payloads},
     reload::{config_of, timing},
 };
 
@@ -106,8 +106,10 @@ struct Running {
 }
 
 fn pipeline_config(timing: Timing) -> PipelineConfig {
+    let mut lane = config_of(timing);
+    (lane.rollup.devices_max, lane.rollup.piece_rows_max) = (20_000, 20_000);
     PipelineConfig {
-        lane: config_of(timing),
+        lane,
         worker_threads: 2,
         merge: None,
         retry: RetryConfig::default(),
@@ -235,5 +237,28 @@ fn settings_that_decide_no_row_hold_for_running_lanes() {
     running.reload(quick);
     running.until("a commit", |running| running.record("0").is_some_and(|r| r.ordinal == 1));
     assert_eq!(config(0).commit_interval_ms, 1, "what it was before");
+    assert_eq!(running.stop(), Outcome::Drained);
+}
+
+#[test]
+fn idle_lane_gives_back_what_it_keeps_of_its_rows_when_memory_is_tight() {
+    let running = Running::start(timing([0, 0, 0]), Records::default());
+    running.source.send(SourceEvent::Assigned("0".into()));
+    let message = |device: usize| {
+        let time_ms = crate::harness::START_MS;
+        format!("{{\"device\":\"d{device}\",\"time\":{time_ms}}}").into_bytes()
+    };
+    let devices: Vec<Vec<u8>> = (0..20_000).map(message).collect();
+    running.source.send(SourceEvent::Entry("0".into(), payloads(1, 0, &devices)));
+    // Closes their window.
+    running.source.send(SourceEvent::Entry("0".into(), entry(1, 1, &[70])));
+    let memory = &running.metrics.memory;
+    running.until("the rows are written and their memory is kept", |_| memory.kept() >= 1 << 20);
+    assert!(memory.open() < 1 << 20, "{} bytes are open", memory.open());
+    let mut settings = pipeline_config(timing([0, 0, 0])).settings();
+    settings.memory_bytes_max = 2 << 20;
+    running.reload(settings);
+    running.until("it is given back", |_| memory.kept() == 0);
+    assert_eq!(memory.waiting() + memory.committing(), 0);
     assert_eq!(running.stop(), Outcome::Drained);
 }

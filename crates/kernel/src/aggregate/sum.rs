@@ -90,8 +90,13 @@ pub(crate) fn rounded(high: u64, low: u64) -> f64 {
             high as f64 * (UNIT * (1_u64 << LOW_BITS) as f64) + low as f64 * UNIT
         }
         // Powers of two are exact: the smallest result, 2^-76, is far above the subnormal range.
-        _ => units(high as u64, low as u64) as f64 * UNIT,
+        _ => rounded_units(units(high as u64, low as u64)),
     }
+}
+
+#[cold]
+fn rounded_units(units: i128) -> f64 {
+    units as f64 * UNIT
 }
 
 /// Returns limbs of so many units that take [`ADDITIONS_MAX`] more values, if there are any.

@@ -126,14 +126,53 @@ impl<'a> States<'a> {
         (FloatSum::from_units(units), cold)
     }
 
+    /// Returns whether each of its messages had all fields, as far as the chunk knows at a glance.
+    #[inline]
+    fn is_complete(&self) -> bool {
+        self.chunk.absent.is_empty() && self.word(COUNTS) as u32 > 0
+    }
+
+    /// Returns the means of so many neighbouring sums, where that takes no closer look.
+    #[inline]
+    pub(crate) fn plain_means(
+        &self,
+        index: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = f64> + use<'a>> {
+        let at = self.plan.layout.float_sums.start + index;
+        let high = &self.words[at..][..count];
+        let low = &self.words[at + self.plan.float_sums.len()..][..count];
+        let messages = f64::from(self.word(COUNTS) as u32);
+        let means =
+            high.iter().zip(low).map(move |(high, low)| sum::rounded(*high, *low) / messages);
+        (self.is_complete() && self.chunk.cold.is_empty()).then_some(means)
+    }
+
+    /// Returns so many neighbouring sums of integers, where that takes no closer look.
+    #[inline]
+    pub(crate) fn plain_totals(
+        &self,
+        index: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = i64> + use<'a>> {
+        let at = self.plan.layout.int_sums.start + index;
+        let totals = self.words[at..][..count].iter().map(|total| *total as i64);
+        (self.is_complete() && self.chunk.cold_ints.is_empty()).then_some(totals)
+    }
+
     /// Returns a sum, rounded once.
     #[inline]
     pub(crate) fn float_total(&self, index: usize) -> Rounded {
-        if self.chunk.cold.is_empty() {
-            let at = self.plan.layout.float_sums.start + index;
-            let low = self.word(at + self.plan.float_sums.len());
-            return Rounded { value: sum::rounded(self.word(at), low), saturated: false };
+        if !self.chunk.cold.is_empty() {
+            return self.cold_total(index);
         }
+        let at = self.plan.layout.float_sums.start + index;
+        let low = self.word(at + self.plan.float_sums.len());
+        Rounded { value: sum::rounded(self.word(at), low), saturated: false }
+    }
+
+    #[cold]
+    fn cold_total(&self, index: usize) -> Rounded {
         let (sum, cold) = self.float_sum(index);
         sum.round(cold)
     }

@@ -14,7 +14,7 @@ use crate::{
     event::Text,
     partial,
     plan::{Output, Plan, Run},
-    row::{Cell, RowBlock},
+    row::{Cell, Encoder, RowBlock},
     schema::AMEND_COLUMNS,
     slots::states::States,
 };
@@ -72,7 +72,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Writes the row of a slot; returns how many of its sums saturated.
-    pub(super) fn write(&mut self, window: &Window, slot: usize, out: &mut RowBlock) -> u64 {
+    pub(super) fn write(&mut self, window: &Window, slot: usize, out: &mut Encoder<'_>) -> u64 {
         let states = window.states(self.plan, slot);
         let quality = states.quality();
         let texts: usize = (0..self.plan.text_ends.len()).map(|end| states.text_length(end)).sum();
@@ -98,7 +98,7 @@ impl<'a> RowWriter<'a> {
         cells.put(quality.coverage.max_gap_ms(window.size_ms).to_le_bytes());
         cells.put_bytes(Text::from(self.origin.as_slice()));
         let length = room - cells.rest.len();
-        out.push_encoded(&self.row[..length]);
+        out.put(&self.row[..length]);
         if let Some(shape) = self.shape {
             self.amendable(window, slot, shape, out);
         }
@@ -107,7 +107,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Writes what late messages need to correct a row.
-    fn amendable(&self, window: &Window, slot: usize, shape: u64, out: &mut RowBlock) {
+    fn amendable(&self, window: &Window, slot: usize, shape: u64, out: &mut Encoder<'_>) {
         let columns = self.plan.schema().columns();
         let columns = &columns[columns.len() - AMEND_COLUMNS.len()..];
         let state = partial::encode_slot(window, self.plan, shape, slot);
@@ -134,10 +134,14 @@ impl Cells<'_> {
     /// Puts a cell that may be NULL.
     #[inline]
     fn put_option<const N: usize>(&mut self, bytes: Option<[u8; N]>) {
-        self.put([u8::from(bytes.is_none())]);
-        if let Some(bytes) = bytes {
-            self.put(bytes);
-        }
+        let Some(bytes) = bytes else {
+            return self.put([1]);
+        };
+        let rest = core::mem::take(&mut self.rest);
+        let (place, rest) = rest.split_at_mut(1 + N);
+        place[0] = 0;
+        place[1..].copy_from_slice(&bytes);
+        self.rest = rest;
     }
 
     #[inline]
@@ -177,6 +181,52 @@ impl Cells<'_> {
         (0..count).for_each(|at| self.put_option(value(at)));
     }
 
+    /// Puts cells that may be NULL and are not.
+    #[inline]
+    fn put_known(&mut self, count: usize, values: impl Iterator<Item = [u8; 8]>) {
+        let rest = core::mem::take(&mut self.rest);
+        let (places, rest) = rest.split_at_mut(count * CELL_BYTES_MAX);
+        let (places, _) = places.as_chunks_mut::<CELL_BYTES_MAX>();
+        for (place, value) in places.iter_mut().zip(values) {
+            place[0] = 0;
+            place[1..].copy_from_slice(&value);
+        }
+        self.rest = rest;
+    }
+
+    /// Puts the means of so many sums of floats; returns how many saturated.
+    #[inline]
+    fn put_means(&mut self, states: &States<'_>, sum: usize, bit: usize, count: usize) -> u64 {
+        if let Some(means) = states.plain_means(sum, count) {
+            self.put_known(count, means.map(f64::to_le_bytes));
+            return 0;
+        }
+        let mut saturated_count = 0;
+        self.put_each(count, |at| {
+            let mean = mean::of_floats(states.float_total(sum + at), states.present(bit + at))?;
+            saturated_count += u64::from(mean.saturated);
+            Some(mean.value.to_le_bytes())
+        });
+        saturated_count
+    }
+
+    /// Puts so many sums of integers; returns how many saturated.
+    #[inline]
+    fn put_totals(&mut self, states: &States<'_>, sum: usize, bit: usize, count: usize) -> u64 {
+        if let Some(totals) = states.plain_totals(sum, count) {
+            self.put_known(count, totals.map(i64::to_le_bytes));
+            return 0;
+        }
+        let mut saturated_count = 0;
+        self.put_each(count, |at| {
+            let has = states.present(bit + at) > 0;
+            let (total, saturated) = has.then(|| states.int_sum(sum + at).saturate())?;
+            saturated_count += u64::from(saturated);
+            Some(total.to_le_bytes())
+        });
+        saturated_count
+    }
+
     /// Puts the cells of a run; returns how many sums saturated.
     #[inline]
     fn put_run(&mut self, states: &States<'_>, Run { first, count }: Run) -> u64 {
@@ -185,11 +235,9 @@ impl Cells<'_> {
         let flag = |value: Option<bool>| value.map(|value| [u8::from(value)]);
         let mut saturated_count = 0;
         match first {
-            Output::FloatMean { sum, bit } => self.put_each(count, |at| {
-                let mean = mean::of_floats(states.float_total(sum + at), present(bit + at))?;
-                saturated_count += u64::from(mean.saturated);
-                Some(mean.value.to_le_bytes())
-            }),
+            Output::FloatMean { sum, bit } => {
+                saturated_count += self.put_means(states, sum, bit, count);
+            }
             Output::FloatTotal { sum, bit } => self.put_each(count, |at| {
                 let total = has(bit + at).then(|| states.float_total(sum + at))?;
                 saturated_count += u64::from(total.saturated);
@@ -208,12 +256,9 @@ impl Cells<'_> {
                 let mean = mean::of_ints(states.int_sum(sum + at), present(bit + at));
                 mean.map(f64::to_le_bytes)
             }),
-            Output::IntTotal { sum, bit } => self.put_each(count, |at| {
-                let (total, saturated) =
-                    has(bit + at).then(|| states.int_sum(sum + at).saturate())?;
-                saturated_count += u64::from(saturated);
-                Some(total.to_le_bytes())
-            }),
+            Output::IntTotal { sum, bit } => {
+                saturated_count += self.put_totals(states, sum, bit, count);
+            }
             Output::IntMin { range, bit } => self.put_each(count, |at| {
                 has(bit + at).then(|| states.int_range(range + at).min.to_le_bytes())
             }),

@@ -6,6 +6,7 @@
 mod exact;
 mod fixtures;
 mod held;
+mod kept;
 mod lane;
 mod naive;
 mod partial;

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Control, PulsarConfig, Start, Steering,
-    flow::{Flow, SharedFlow},
+    flow::SharedFlow,
     gate::Gate,
     outlet::Outlet,
     partition::PartitionTask,
@@ -62,8 +62,7 @@ pub(super) async fn discover(
                         (true, None) => Gate::Behind(behind.clone()),
                     };
                     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
-                    let flow = Flow::new(config.queue_messages_max, control.queue.clone());
-                    let flow = SharedFlow::new(flow);
+                    let flow = SharedFlow::new(config.queue_messages_max, &control.queue);
                     let steering = Steering { orders, flow: flow.clone() };
                     control.lock().insert(name.clone(), steering);
                     let (name, events) = (name.clone(), events.clone());

@@ -105,8 +105,8 @@ impl Flow {
 pub(super) struct SharedFlow(Arc<Mutex<Flow>>);
 
 impl SharedFlow {
-    pub(super) fn new(flow: Flow) -> SharedFlow {
-        SharedFlow(Arc::new(Mutex::new(flow)))
+    pub(super) fn new(messages_max: u32, share: &Arc<QueueShare>) -> SharedFlow {
+        SharedFlow(Arc::new(Mutex::new(Flow::new(messages_max, share.clone()))))
     }
 
     /// See [`Flow::reset`].
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn whoever_processes_learns_when_permits_are_due() {
-        let flow = SharedFlow::new(Flow::new(1_000, share(1 << 30)));
+        let flow = SharedFlow::new(1_000, &share(1 << 30));
         flow.grant();
         flow.delivered(1, 500);
         assert_eq!(flow.grant(), 999);

@@ -8,30 +8,13 @@ import subprocess
 import time
 
 from file_rows import in_memory
+from job import DEVICES, RATE_PER_S, configure, embedded
 from process import REPOSITORY, TIDEMILL, WORK, load, tail, wait
 
 RETIME = REPOSITORY / "target" / "release" / "examples" / "retime"
-RATE_PER_S = 30_000
-DEVICES = 500
 MINUTE_MESSAGES = 60 * RATE_PER_S
 # 2026-01-01T01:00:00Z: the hour and what is out of order before it are of one day.
 START_MS = 1_767_229_200_000
-
-CONFIG = """\
-[pipeline]
-name = "catch-up"
-
-[source.stdin]
-
-[schema]
-preset = "sensor"
-
-[sink.embedded]
-path = "{store}"
-
-[http]
-enabled = false
-"""
 
 
 def measure(results, minutes):
@@ -46,10 +29,9 @@ def measure(results, minutes):
             RATE_PER_S, "--start-ms", START_MS, "--out", partial)], check=True)
         partial.rename(data)
     in_memory(data)
-    for path in WORK.glob("catch-up.db*"):
-        path.unlink()
-    config, log = WORK / "catch-up.toml", WORK / "catch-up.log"
-    config.write_text(CONFIG.format(store=WORK / "catch-up.db"))
+    log = WORK / "catch-up.log"
+    config = configure(WORK / "catch-up.toml", "catch-up", {"source.stdin": {}},
+                       embedded(WORK / "catch-up.db"))
     before, began = load(), time.monotonic()
     with open(log, "wb") as out:
         feed = subprocess.Popen([RETIME, data, str(minutes)], stdout=subprocess.PIPE)

@@ -10,32 +10,13 @@ import subprocess
 import time
 import urllib.request
 
+from job import clickhouse as into_clickhouse, configure, pulsar
 from process import (TIDEMILL, WORK, Broker, ModernClickHouse, cpu_s, free_port, memory_kib, run,
                      tail)
 
 DEVICES = 10_000
 PARTITIONS = 4
 TOPIC = "persistent://public/default/bench-drain"
-
-CONFIG = """\
-[pipeline]
-name = "drain"
-
-[source.pulsar]
-url = "{url}"
-topic = "{topic}"
-subscription = "drain-{repeat}"
-
-[schema]
-preset = "sensor"
-
-[sink.clickhouse]
-url = "{clickhouse}"
-table = "bench{repeat}.sensors"
-
-[http]
-listen = "127.0.0.1:{port}"
-"""
 
 
 def measure(results, messages, repeats):
@@ -72,9 +53,10 @@ Tidemill's CPU-seconds for one of the broker's: **{statistics.median(shares):.2f
 
 def one(results, broker, clickhouse, messages, repeat):
     """Runs the job until it has read everything; repeat 0 is not counted."""
-    port, log, config = free_port(), WORK / "drain.log", WORK / "drain.toml"
-    config.write_text(CONFIG.format(url=broker.url, topic=TOPIC, clickhouse=clickhouse.url,
-                                    repeat=repeat, port=port))
+    port, log = free_port(), WORK / "drain.log"
+    source = pulsar(broker.url, TOPIC, subscription=f"drain-{repeat}")
+    sink = into_clickhouse(clickhouse.url, f"bench{repeat}.sensors")
+    config = configure(WORK / "drain.toml", "drain", source, sink, port=port)
     broker_s, began = cpu_s(broker.pid), time.monotonic()
     with open(log, "wb") as out:
         job = subprocess.Popen([TIDEMILL, "run", config], stdout=out, stderr=out)

@@ -9,25 +9,8 @@ import sqlite3
 import subprocess
 
 from flink import Cluster
+from job import configure, embedded
 from process import TIDEMILL, WORK, run
-
-CONFIG = """\
-[pipeline]
-name = "bench"
-commit_interval = "1s"
-
-[source.file]
-paths = ["{data}"]
-
-[schema]
-preset = "sensor"
-
-[sink.embedded]
-path = "{store}"
-
-[http]
-enabled = false
-"""
 
 GAUGES = ["temperature", "humidity", "pressure", "co2_level", "noise_level", "light_level",
           "battery_level", "signal_strength", "memory_usage", "cpu_usage"]
@@ -123,14 +106,17 @@ def in_memory(path):
 
 def run_tidemill(results, case, data, messages, repeat, part="whole"):
     store = WORK / "file-rows.db"
-    for suffix in ("", "-wal", "-shm"):
-        (store.parent / (store.name + suffix)).unlink(missing_ok=True)
-    config = WORK / "file-rows.toml"
-    config.write_text(CONFIG.format(data=data, store=store))
+    config = configured(WORK / "file-rows.toml", data, store)
     usage = run([TIDEMILL, "run", config], WORK / "file-rows.log")
     results.add("file", case, "tidemill", part, repeat, messages, usage.cpu_s, usage.wall_s,
                 usage.rss_max_kib)
     return stored_sums(store)
+
+
+def configured(path, data, store):
+    """Writes the configuration of the job that reads a file into an embedded store."""
+    source = {"source.file": {"paths": [str(data)]}}
+    return configure(path, "bench", source, embedded(store), {"commit_interval": "1s"})
 
 
 def stored_sums(store):

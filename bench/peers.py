@@ -73,9 +73,7 @@ def from_memory(messages):
 def from_file(data):
     """The whole process: file, commits and ledger in SQLite."""
     store, config = WORK / "peers.db", WORK / "peers.toml"
-    for path in WORK.glob("peers.db*"):
-        path.unlink()
-    config.write_text(file_rows.CONFIG.format(data=data, store=store))
+    file_rows.configured(config, data, store)
     usage = run([TIDEMILL, "run", config], WORK / "peers-run.log")
     return {"cpu_s": usage.cpu_s, "wall_s": usage.wall_s, "rss_max_kib": usage.rss_max_kib}
 

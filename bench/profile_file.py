@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from file_rows import CONFIG
+from file_rows import configured
 from process import TIDEMILL, WORK, run
 
 MESSAGES = 50_000
@@ -25,11 +25,8 @@ def measure(results):
 def prepare(messages):
     """Makes the messages and the configuration; the store is empty."""
     data, config, store = (WORK / f"profile.{end}" for end in ("ndjson", "toml", "db"))
-    for path in WORK.glob("profile.db*"):
-        path.unlink()
     run([TIDEMILL, "generate", "--messages", messages, "--out", data], WORK / "profile-data.log")
-    config.write_text(CONFIG.format(data=data, store=store))
-    return config
+    return configured(config, data, store)
 
 
 def instructions(results):

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from drain import read
+from job import configure, embedded, pulsar
 from process import REPOSITORY, TIDEMILL, WORK, cpu_s, free_port, memory_kib, run, tail
 
 SERVER = REPOSITORY / "target" / "release" / "examples" / "replay_server"
@@ -20,27 +21,6 @@ PARTITIONS = 4
 KEPT_MESSAGES = 400_000
 ROUNDS = 15
 TOPIC = "persistent://public/default/bench-replay"
-
-CONFIG = """\
-[pipeline]
-name = "replay"
-
-[source.pulsar]
-url = "{url}"
-topic = "{topic}"
-
-[schema]
-preset = "sensor"
-
-[window]
-max_out_of_orderness = "1m"
-
-[sink.embedded]
-path = "{store}"
-
-[http]
-listen = "127.0.0.1:{port}"
-"""
 
 
 def measure(results, repeats):
@@ -72,11 +52,10 @@ Messages per CPU-second of Tidemill: **{statistics.median(rates):,.0f}** (median
 
 
 def one(results, case, url, messages, repeat):
-    store = WORK / "replay.db"
-    for path in WORK.glob("replay.db*"):
-        path.unlink()
-    port, log, config = free_port(), WORK / "replay.log", WORK / "replay.toml"
-    config.write_text(CONFIG.format(url=url, topic=TOPIC, store=store, port=port))
+    port, log = free_port(), WORK / "replay.log"
+    config = configure(WORK / "replay.toml", "replay", pulsar(url, TOPIC),
+                       embedded(WORK / "replay.db"), window={"max_out_of_orderness": "1m"},
+                       port=port)
     began = time.monotonic()
     with open(log, "wb") as out:
         job = subprocess.Popen([TIDEMILL, "run", config], stdout=out, stderr=out)

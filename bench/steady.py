@@ -16,13 +16,11 @@ import subprocess
 import threading
 import time
 import urllib.parse
-import urllib.request
 
-from process import REPOSITORY, TIDEMILL, WORK, Broker, ModernClickHouse, cpu_s, load, memory_kib, tail
+from job import DEVICES, RATE_PER_S, clickhouse as into_clickhouse, configure, produce, pulsar
+from process import REPOSITORY, TIDEMILL, WORK, Broker, ModernClickHouse, tail
 
 ARRIVALS = REPOSITORY / "target" / "release" / "examples" / "arrivals"
-RATE_PER_S = 30_000
-DEVICES = 500
 PARTITIONS = 4
 # Short, so that there are enough windows: 4 partitions x 24 of them in two minutes.
 WINDOW_S = 5
@@ -31,29 +29,6 @@ POLL_S = 0.02
 # Of the start of the process, which is no part of the pace.
 WARM_UP_S = 15
 TOPIC = "persistent://public/default/bench-steady"
-
-CONFIG = """\
-[pipeline]
-name = "steady"
-
-[source.pulsar]
-url = "{url}"
-topic = "{topic}"
-
-[schema]
-preset = "sensor"
-
-[window]
-size = "{window}s"
-max_out_of_orderness = "{out_of_orderness}s"
-
-[sink.clickhouse]
-url = "{clickhouse}"
-table = "bench.sensors"
-
-[http]
-enabled = false
-"""
 
 
 class Rows:
@@ -101,9 +76,9 @@ def measure(results, seconds):
           "ClickHouse", flush=True)
     with Broker() as broker, ModernClickHouse() as clickhouse:
         broker.create_topic(TOPIC, PARTITIONS)
-        config = WORK / "steady.toml"
-        config.write_text(CONFIG.format(url=broker.url, topic=TOPIC, clickhouse=clickhouse.url,
-                                        window=WINDOW_S, out_of_orderness=OUT_OF_ORDERNESS_S))
+        window = {"size": f"{WINDOW_S}s", "max_out_of_orderness": f"{OUT_OF_ORDERNESS_S}s"}
+        config = configure(WORK / "steady.toml", "steady", pulsar(broker.url, TOPIC),
+                           into_clickhouse(clickhouse.url, "bench.sensors"), window=window)
         log, noted = WORK / "steady.log", WORK / "steady-arrivals.out"
         with open(log, "wb") as out, open(noted, "wb") as lines:
             job = subprocess.Popen([TIDEMILL, "run", config], stdout=out, stderr=out)
@@ -111,7 +86,7 @@ def measure(results, seconds):
             arrivals = subprocess.Popen(command, stdout=lines, stderr=out)
         try:
             with Rows(clickhouse.url) as rows:
-                samples = produce(job, broker, seconds)
+                samples = produce(job, log, broker.url, TOPIC, seconds)
                 # The last windows are on their way.
                 time.sleep(1)
             job.send_signal(signal.SIGTERM)
@@ -123,32 +98,6 @@ def measure(results, seconds):
             arrivals.wait()
         verify = subprocess.run([TIDEMILL, "verify", config], capture_output=True, text=True)
     report(results, seconds, samples, latencies(noted, rows), rows, verify)
-
-
-def produce(job, broker, seconds):
-    """Produces at real pace; returns (seconds, CPU-seconds, RSS, peak, load) once a second."""
-    command = [TIDEMILL, "generate", "--pulsar", broker.url, "--topic", TOPIC, "--messages",
-               RATE_PER_S * seconds, "--rate", RATE_PER_S, "--devices", DEVICES, "--real-pace",
-               "--start-ms", int(time.time() * 1000)]
-    samples, log = [], WORK / "generate.log"
-    with open(log, "wb") as out:
-        producer = subprocess.Popen([str(word) for word in command], stdout=out, stderr=out)
-        began = time.monotonic()
-        try:
-            while producer.poll() is None:
-                if job.poll() is not None:
-                    raise SystemExit("the job ended:\n" + tail(WORK / "steady.log"))
-                resident, peak = (memory_kib(job.pid, field) for field in ("VmRSS", "VmHWM"))
-                samples.append((time.monotonic() - began, cpu_s(job.pid), resident, peak, load()))
-                if time.monotonic() > began + seconds + 120:
-                    raise SystemExit("the producer does not keep the pace")
-                time.sleep(1)
-        finally:
-            producer.kill()
-            code = producer.wait()
-        if code != 0:
-            raise SystemExit("the producer failed:\n" + tail(log))
-    return samples
 
 
 def latencies(noted, rows):

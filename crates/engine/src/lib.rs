@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod port;
 pub mod record;
 pub mod reset;
+mod router;
 pub mod settings;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -126,6 +126,14 @@ impl Metrics {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Returns why the lanes stopped if there are so many, at least one, and none of them works.
+    pub(crate) fn failures_of_all(&self, lane_count: usize) -> Option<Vec<String>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = || lanes.values().filter_map(|lane| lane.failure.as_ref());
+        let failure_count = failures().count();
+        (failure_count > 0 && failure_count >= lane_count).then(|| failures().cloned().collect())
+    }
+
     /// Returns the sum of the lanes' ledgers.
     pub fn ledger(&self) -> Ledger {
         let mut total = Ledger::default();

@@ -1,17 +1,17 @@
 //! A running pipeline: one source, some worker threads with their lanes, one thread per store.
 //!
-//! The calling thread routes the source's events to the workers. Nothing here decides what is
-//! counted or committed; that is the lanes' business.
+//! Events go from the source to the workers by the router: from the source's own threads where it
+//! has some, else from the calling one. Nothing here decides what is counted or committed; that is
+//! the lanes' business.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{
             AtomicBool,
             Ordering::{Relaxed, SeqCst},
         },
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -23,8 +23,9 @@ use crate::{
     junction_worker::JunctionWorker,
     key_homes::KeyHomes,
     lane::LaneConfig,
-    metrics::{Metrics, Queued},
-    port::{Source, SourceEvent, Store},
+    metrics::Metrics,
+    port::{Inbox, Source, SourceEvent, Store},
+    router::Router,
     settings::{Pauses, Reload},
     worker::{ToWorker, Worker, WorkerContext},
     writer::{self, RetryConfig},
@@ -92,7 +93,7 @@ pub fn run_reloadable(
     metrics.memory.set_max(config.memory_bytes_max);
     let give_up = Arc::new(AtomicBool::new(false));
     let threads = Threads::start(config, &*source, stores, metrics, &give_up);
-    let mut seen = BTreeMap::new();
+    source.push_to(threads.router.clone());
     let end = loop {
         if shutdown.load(SeqCst) {
             break ToWorker::Drain;
@@ -104,19 +105,15 @@ pub fn run_reloadable(
         match source.next(POLL) {
             Ok(None) => {}
             Ok(Some(SourceEvent::Exhausted)) => break ToWorker::Finish,
-            Ok(Some(SourceEvent::Standby(partition))) => metrics.stand_by(partition),
             Ok(Some(event)) => {
-                if let SourceEvent::Assigned(partition) | SourceEvent::Revoked(partition) = &event {
-                    metrics.end_standby(partition);
-                }
-                threads.route(&mut seen, event);
+                threads.router.put(event);
             }
             Err(text) => {
                 threads.stop(&ToWorker::Drain, drain_timeout, &give_up, shutdown);
                 return Outcome::Failed(vec![text]);
             }
         }
-        if let Some(failures) = all_failed(metrics, seen.len()) {
+        if let Some(failures) = metrics.failures_of_all(threads.router.partition_count()) {
             threads.stop(&ToWorker::Drain, drain_timeout, &give_up, shutdown);
             return Outcome::Failed(failures);
         }
@@ -136,15 +133,9 @@ pub fn run_reloadable(
     }
 }
 
-/// Returns the failures if there are lanes and none of them works.
-fn all_failed(metrics: &Metrics, lane_count: usize) -> Option<Vec<String>> {
-    let lanes = metrics.lanes();
-    let failures: Vec<String> = lanes.values().filter_map(|lane| lane.failure.clone()).collect();
-    (lane_count > 0 && !failures.is_empty() && failures.len() >= lane_count).then_some(failures)
-}
-
 struct Threads {
-    workers: Vec<(Sender<ToWorker>, JoinHandle<()>)>,
+    router: Arc<Router>,
+    workers: Vec<JoinHandle<()>>,
     writers: Vec<JoinHandle<()>>,
     metrics: Arc<Metrics>,
     pauses: Arc<Pauses>,
@@ -193,53 +184,16 @@ impl Threads {
             });
             (sender, thread)
         });
-        Threads { workers: workers.collect(), writers, metrics: metrics.clone(), pauses }
+        let (senders, workers) = workers.unzip();
+        let router = Arc::new(Router::new(senders, metrics.clone()));
+        Threads { router, workers, writers, metrics: metrics.clone(), pauses }
     }
 
     /// Tells everybody to do otherwise.
     fn reload(&self, reload: &Reload) {
         self.metrics.memory.set_max(reload.settings.memory_bytes_max);
         self.pauses.set(reload.settings.retry);
-        for (sender, _) in &self.workers {
-            let _ = sender.send(ToWorker::Reload(reload.clone()));
-        }
-    }
-
-    /// Sends an event to the worker of its partition; new partitions go round robin.
-    fn route(&self, seen: &mut BTreeMap<Arc<str>, usize>, event: SourceEvent) {
-        let (partition, to_worker): (_, fn(Arc<str>) -> ToWorker) = match event {
-            SourceEvent::Assigned(partition) => (partition, ToWorker::Assigned),
-            // It was another process's all the time.
-            SourceEvent::Revoked(partition) if !seen.contains_key(&partition) => return,
-            SourceEvent::Revoked(partition) => (partition, ToWorker::Revoked),
-            SourceEvent::End(partition) => (partition, ToWorker::End),
-            SourceEvent::Entry(partition, entry) => {
-                let worker = self.worker_of(seen, &partition);
-                // A worker ends only when it is told to, or by a panic that its join reports.
-                let entry = Queued::new(entry, &self.metrics);
-                let _ = self.workers[worker].0.send(ToWorker::Entry(partition, entry));
-                return;
-            }
-            SourceEvent::Failed(partition, text) => {
-                let worker = self.worker_of(seen, &partition);
-                let _ = self.workers[worker].0.send(ToWorker::Failed(partition, text));
-                return;
-            }
-            SourceEvent::Partitions(partitions) => {
-                for (sender, _) in &self.workers {
-                    let _ = sender.send(ToWorker::Partitions(partitions.clone()));
-                }
-                return;
-            }
-            SourceEvent::Exhausted | SourceEvent::Standby(_) => return,
-        };
-        let worker = self.worker_of(seen, &partition);
-        let _ = self.workers[worker].0.send(to_worker(partition));
-    }
-
-    fn worker_of(&self, seen: &mut BTreeMap<Arc<str>, usize>, partition: &Arc<str>) -> usize {
-        let next = seen.len() % self.workers.len();
-        *seen.entry(partition.clone()).or_insert(next)
+        self.router.tell(|| ToWorker::Reload(reload.clone()));
     }
 
     /// Ends the workers and then the writers; returns whether all was durable in time.
@@ -251,14 +205,13 @@ impl Threads {
         shutdown: &AtomicBool,
     ) -> bool {
         let mut drains = matches!(end, ToWorker::Drain);
+        self.router.close();
         let tell = |drains: bool| {
-            for (sender, _) in &self.workers {
-                let _ = sender.send(if drains { ToWorker::Drain } else { ToWorker::Finish });
-            }
+            self.router.tell(|| if drains { ToWorker::Drain } else { ToWorker::Finish });
         };
         tell(drains);
         let mut deadline = Instant::now() + drain_timeout;
-        while self.workers.iter().any(|(_, handle)| !handle.is_finished()) {
+        while self.workers.iter().any(|handle| !handle.is_finished()) {
             if !drains && shutdown.load(SeqCst) {
                 drains = true;
                 deadline = Instant::now() + drain_timeout;
@@ -270,9 +223,7 @@ impl Threads {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        let (senders, handles): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
-        drop(senders);
-        for handle in handles.into_iter().chain(self.writers) {
+        for handle in self.workers.into_iter().chain(self.writers) {
             handle.join().expect("threads of the pipeline do not panic");
         }
         !give_up.load(Relaxed)

@@ -176,8 +176,24 @@ pub enum SourceEvent {
     Exhausted,
 }
 
+/// Takes what a source tells, from any thread.
+pub trait Inbox: Send + Sync {
+    /// Takes an event; those of one partition are put in their order. Returns false once no more
+    /// is wanted; it then took nothing. Never waits for the event to be processed.
+    fn put(&self, event: SourceEvent) -> bool;
+}
+
 /// Where entries come from. It delivers to whoever owns it and is steered from other threads.
 pub trait Source: Send {
+    /// Offers to take events from the source's own threads, without the way through [`next`] and
+    /// the thread that calls it, which a source for which that is worth it takes from now on; what
+    /// it had to tell before goes there first. Others leave it.
+    ///
+    /// [`next`]: Source::next
+    fn push_to(&mut self, inbox: Arc<dyn Inbox>) {
+        drop(inbox);
+    }
+
     /// Waits for the next event, at most that long.
     ///
     /// # Errors

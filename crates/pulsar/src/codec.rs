@@ -11,6 +11,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder as ZstdDecoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
+use crate::spare::filled;
+
 /// How a batch is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
@@ -54,7 +56,10 @@ impl Compression {
     pub(crate) fn compress(self, raw: Bytes) -> Bytes {
         match self {
             Self::None => raw,
-            Self::Lz4 => lz4_flex::block::compress(&raw).into(),
+            Self::Lz4 => {
+                let compressed = lz4::block::compress(&raw, None, false);
+                compressed.expect("a batch is far below 2 GiB").into()
+            }
             Self::Zstd => compress_to_vec(&raw[..], CompressionLevel::Fastest).into(),
             Self::Zlib => compress_zlib(&raw),
             Self::Snappy => {
@@ -77,18 +82,18 @@ pub(crate) fn decompress_lz4(input: &[u8], size: usize) -> Option<Bytes> {
     if size > input.len().saturating_mul(LZ4_RATIO_MAX) {
         return None;
     }
-    let mut output = vec![0; size];
-    let written = lz4_flex::block::decompress_into(input, &mut output).ok()?;
-    (written == size).then(|| output.into())
+    // The library takes lengths as C's int.
+    i32::try_from(input.len()).ok()?;
+    let signed = Some(i32::try_from(size).ok()?);
+    let decompress = lz4::block::decompress_to_buffer;
+    filled(size, |output| decompress(input, signed, output).is_ok_and(|written| written == size))
 }
 
 /// Decompresses to exactly `size` bytes, or returns `None`. The caller has bounded `size`.
 pub(crate) fn decompress_zstd(input: &[u8], size: usize) -> Option<Bytes> {
     let mut decoder = ZstdDecoder::new();
     decoder.set_max_window_size((size as u64).max(ZSTD_WINDOW_BYTES_MIN));
-    let mut output = vec![0; size];
-    let written = decoder.decode_all(input, &mut output).ok()?;
-    (written == size).then(|| output.into())
+    filled(size, |output| decoder.decode_all(input, output).is_ok_and(|written| written == size))
 }
 
 /// Decompresses to exactly `size` bytes, or returns `None`. The caller has bounded `size`.
@@ -111,9 +116,8 @@ pub(crate) fn decompress_snappy(input: &[u8], size: usize) -> Option<Bytes> {
     if !fits || size > input.len().saturating_mul(SNAPPY_RATIO_MAX) {
         return None;
     }
-    let mut output = vec![0; size];
-    let written = snap::raw::Decoder::new().decompress(input, &mut output).ok()?;
-    (written == size).then(|| output.into())
+    let mut decoder = snap::raw::Decoder::new();
+    filled(size, |output| decoder.decompress(input, output).is_ok_and(|written| written == size))
 }
 
 #[cfg(test)]

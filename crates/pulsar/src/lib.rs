@@ -22,6 +22,7 @@ mod partitioned;
 mod producer;
 mod proto;
 mod router;
+mod spare;
 mod subscription;
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,7 @@
 //! A broker that cannot be reached is asked again. What was found once is never given up here: the
 //! consumer of a topic that is gone tells so itself.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, mpsc::Sender},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tidemill_engine::port::SourceEvent;
 use tidemill_pulsar::{Client, Error, partition_topic};
@@ -15,8 +11,10 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{
-    Control, PulsarConfig, Start,
+    Control, PulsarConfig, Start, Steering,
+    flow::SharedFlow,
     gate::Gate,
+    outlet::Outlet,
     partition::PartitionTask,
     topics::{PLAIN_PARTITION, Topics, fits},
 };
@@ -33,7 +31,7 @@ type Found = BTreeMap<Arc<str>, String>;
 pub(super) async fn discover(
     client: Client,
     config: PulsarConfig,
-    events: Sender<SourceEvent>,
+    events: Arc<Outlet>,
     control: Arc<Control>,
 ) {
     let mut known = Found::new();
@@ -55,7 +53,7 @@ pub(super) async fn discover(
                 }
                 if !new.is_empty() {
                     let names = known.keys().chain(new.keys()).cloned().collect();
-                    let _ = events.send(SourceEvent::Partitions(names));
+                    events.send(SourceEvent::Partitions(names));
                 }
                 for (name, topic) in &new {
                     let mut gate = match (config.is_exclusive, open.take()) {
@@ -64,13 +62,15 @@ pub(super) async fn discover(
                         (true, None) => Gate::Behind(behind.clone()),
                     };
                     let (orders, receiver) = tokio::sync::mpsc::unbounded_channel();
-                    control.lock().insert(name.clone(), orders);
+                    let flow = SharedFlow::new(config.queue_messages_max, &control.queue);
+                    let steering = Steering { orders, flow: flow.clone() };
+                    control.lock().insert(name.clone(), steering);
                     let (name, events) = (name.clone(), events.clone());
                     let (client, config, topic) = (client.clone(), config.clone(), topic.clone());
                     let share = control.queue.clone();
                     tokio::spawn(async move {
                         if gate.opened().await {
-                            let held = (share, gate);
+                            let held = (share, flow, gate);
                             PartitionTask::new(
                                 &client, &config, name, &topic, events, receiver, held,
                             )
@@ -99,12 +99,12 @@ pub(super) async fn discover(
     }
 }
 
-fn give_up(events: &Sender<SourceEvent>, text: String, first: bool) {
+fn give_up(events: &Outlet, text: String, first: bool) {
     warn!(text, "no more partitions are looked for");
     if first {
         let name: Arc<str> = PLAIN_PARTITION.into();
-        let _ = events.send(SourceEvent::Assigned(name.clone()));
-        let _ = events.send(SourceEvent::Failed(name, text));
+        events.send(SourceEvent::Assigned(name.clone()));
+        events.send(SourceEvent::Failed(name, text));
     }
 }
 

@@ -2,7 +2,7 @@
 //! its way or waiting stays below a number of messages and about a number of bytes.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -78,6 +78,12 @@ impl Flow {
 
     /// Returns the permits to grant now, 0 if it is too early.
     pub(super) fn grant(&mut self) -> u32 {
+        let permits = self.due();
+        self.granted += i64::from(permits);
+        permits
+    }
+
+    fn due(&self) -> u32 {
         let target = if self.message_bytes == 0 {
             FIRST_PERMITS.min(self.messages_max)
         } else {
@@ -89,9 +95,44 @@ impl Flow {
         if missing <= 0 || (missing < i64::from(target / 4) && self.granted > 0) {
             return 0;
         }
-        let permits = u32::try_from(missing).unwrap_or(u32::MAX);
-        self.granted += i64::from(permits);
-        permits
+        u32::try_from(missing).unwrap_or(u32::MAX)
+    }
+}
+
+/// An account that the task of a partition shares with whoever processes its messages, so that
+/// the task need not be woken for each entry, only when permits are due.
+#[derive(Clone, Debug)]
+pub(super) struct SharedFlow(Arc<Mutex<Flow>>);
+
+impl SharedFlow {
+    pub(super) fn new(messages_max: u32, share: &Arc<QueueShare>) -> SharedFlow {
+        SharedFlow(Arc::new(Mutex::new(Flow::new(messages_max, share.clone()))))
+    }
+
+    /// See [`Flow::reset`].
+    pub(super) fn reset(&self) {
+        self.lock().reset();
+    }
+
+    /// See [`Flow::delivered`].
+    pub(super) fn delivered(&self, permits: u32, bytes: usize) {
+        self.lock().delivered(permits, bytes);
+    }
+
+    /// See [`Flow::processed`]; returns whether permits are due.
+    pub(super) fn processed(&self, permits: u32) -> bool {
+        let mut flow = self.lock();
+        flow.processed(permits);
+        flow.due() > 0
+    }
+
+    /// See [`Flow::grant`].
+    pub(super) fn grant(&self) -> u32 {
+        self.lock().grant()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flow> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,6 +194,25 @@ mod tests {
             flow.processed(entries * 726);
             at_broker += i64::from(flow.grant());
         }
+    }
+
+    #[test]
+    fn whoever_processes_learns_when_permits_are_due() {
+        let flow = SharedFlow::new(1_000, &share(1 << 30));
+        flow.grant();
+        flow.delivered(1, 500);
+        assert_eq!(flow.grant(), 999);
+        for _ in 0..2 {
+            flow.delivered(100, 50_000);
+            assert_eq!(flow.grant(), 0);
+            assert!(!flow.processed(100), "most of them are still on their way");
+        }
+        flow.delivered(100, 50_000);
+        assert!(flow.processed(100));
+        assert_eq!(flow.grant(), 300);
+        flow.delivered(1_000, 500_000);
+        assert_eq!(flow.grant(), 0);
+        assert!(flow.processed(1), "nothing is on its way");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod discover;
 mod envelope;
 mod flow;
 mod gate;
+mod outlet;
 mod partition;
 mod probe;
 mod reread;
@@ -18,13 +19,14 @@ mod topics;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
+    thread,
     time::Duration,
 };
 
-use tidemill_engine::port::{Continuity, Source, SourceControl, SourceEvent};
+use tidemill_engine::port::{Continuity, Inbox, Source, SourceControl, SourceEvent};
 use tidemill_kernel::event::Position;
 use tidemill_pulsar::{Client, ClientConfig, EntryLimits};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
@@ -32,7 +34,8 @@ use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 use discover::discover;
 pub use discover::topic_names;
 pub use envelope::Envelope;
-use flow::QueueShare;
+use flow::{QueueShare, SharedFlow};
+use outlet::{Outlet, REST};
 use partition::Order;
 pub use reread::LogReader;
 pub use topics::{PLAIN_PARTITION, Topics, full_name};
@@ -102,13 +105,21 @@ impl PulsarConfig {
 /// The partitions of the topics.
 pub struct PulsarSource {
     events: Receiver<SourceEvent>,
+    /// Gone when no task is left.
+    outlet: Weak<Outlet>,
     control: Arc<Control>,
     /// Ends the tasks when the source is dropped.
     _runtime: Runtime,
 }
 
+/// What steers the task of a partition.
+struct Steering {
+    orders: UnboundedSender<Order>,
+    flow: SharedFlow,
+}
+
 struct Control {
-    orders: Mutex<BTreeMap<Arc<str>, UnboundedSender<Order>>>,
+    steered: Mutex<BTreeMap<Arc<str>, Steering>>,
     /// What all partitions of this process share.
     queue: Arc<QueueShare>,
 }
@@ -119,9 +130,17 @@ struct Control {
 /// # Errors
 /// A bad URL, or no threads to be had.
 pub fn open(config: PulsarConfig) -> Result<PulsarSource, String> {
+    let (sender, events) = channel();
+    let outlet = Arc::new(Outlet::new(sender));
+    let turning = Arc::downgrade(&outlet);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("pulsar")
+        .on_thread_park(move || {
+            if turning.upgrade().is_some_and(|outlet| outlet.end_turn()) {
+                thread::sleep(REST);
+            }
+        })
         .enable_all()
         .build()
         .map_err(|error| format!("source.pulsar: {error}"))?;
@@ -129,14 +148,20 @@ pub fn open(config: PulsarConfig) -> Result<PulsarSource, String> {
         let _context = runtime.enter();
         Client::new(config.client.clone()).map_err(|error| format!("source.pulsar.url: {error}"))?
     };
-    let (sender, events) = channel();
     let queue = QueueShare::new(config.queue_bytes_max, config.queue_bytes_total_max);
-    let control = Arc::new(Control { orders: Mutex::default(), queue: Arc::new(queue) });
-    runtime.spawn(discover(client, config, sender, control.clone()));
-    Ok(PulsarSource { events, control, _runtime: runtime })
+    let control = Arc::new(Control { steered: Mutex::default(), queue: Arc::new(queue) });
+    let known = Arc::downgrade(&outlet);
+    runtime.spawn(discover(client, config, outlet, control.clone()));
+    Ok(PulsarSource { events, outlet: known, control, _runtime: runtime })
 }
 
 impl Source for PulsarSource {
+    fn push_to(&mut self, inbox: Arc<dyn Inbox>) {
+        if let Some(outlet) = self.outlet.upgrade() {
+            outlet.attach(inbox, &self.events);
+        }
+    }
+
     fn next(&mut self, timeout: Duration) -> Result<Option<SourceEvent>, String> {
         match self.events.recv_timeout(timeout) {
             Ok(event) => Ok(Some(event)),
@@ -157,14 +182,14 @@ impl Source for PulsarSource {
 }
 
 impl Control {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, UnboundedSender<Order>>> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Steering>> {
+        self.steered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self, partition: &str, order: Order) {
-        if let Some(orders) = self.lock().get(partition) {
+        if let Some(steering) = self.lock().get(partition) {
             // A task that has ended reported why.
-            let _ = orders.send(order);
+            let _ = steering.orders.send(order);
         }
     }
 }
@@ -175,7 +200,11 @@ impl SourceControl for Control {
     }
 
     fn credit(&self, partition: &str, credit: u32) {
-        self.order(partition, Order::Credit(credit));
+        if let Some(steering) = self.lock().get(partition)
+            && steering.flow.processed(credit)
+        {
+            let _ = steering.orders.send(Order::Grant);
+        }
     }
 
     fn assign_again(&self, partition: &str) {

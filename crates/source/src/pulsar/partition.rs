@@ -1,10 +1,7 @@
 //! The task of one partition: its consumer's events become the engine's, the engine's orders become
 //! permits, acknowledgements and seeks.
 
-use std::{
-    sync::{Arc, mpsc::Sender},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tidemill_engine::port::SourceEvent;
 use tidemill_kernel::event::Position;
@@ -17,8 +14,9 @@ use tracing::{info, warn};
 
 use super::{
     PulsarConfig, Start, convert, envelope,
-    flow::{Flow, QueueShare},
+    flow::{QueueShare, SharedFlow},
     gate::Gate,
+    outlet::Outlet,
     probe,
 };
 
@@ -29,8 +27,12 @@ const SEEK_PAUSE: Duration = Duration::from_millis(500);
 /// What the engine asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
-    ReadFrom { from: Option<Position>, seek: bool },
-    Credit(u32),
+    ReadFrom {
+        from: Option<Position>,
+        seek: bool,
+    },
+    /// Enough is processed that more may be granted.
+    Grant,
     Acknowledge(Position),
     AssignAgain,
 }
@@ -44,9 +46,9 @@ pub(super) struct PartitionTask {
     gate: Gate,
     consumer: Consumer,
     handle: ConsumerHandle,
-    events: Sender<SourceEvent>,
+    events: Arc<Outlet>,
     orders: UnboundedReceiver<Order>,
-    flow: Flow,
+    flow: SharedFlow,
     share: Arc<QueueShare>,
     /// Whether the engine was told that it owns the partition.
     assigned: bool,
@@ -73,9 +75,9 @@ impl PartitionTask {
         config: &PulsarConfig,
         name: Arc<str>,
         topic: &str,
-        events: Sender<SourceEvent>,
+        events: Arc<Outlet>,
         orders: UnboundedReceiver<Order>,
-        (share, gate): (Arc<QueueShare>, Gate),
+        (share, flow, gate): (Arc<QueueShare>, SharedFlow, Gate),
     ) -> PartitionTask {
         let consumer = ConsumerConfig {
             consumer_name: config.consumer_name.clone(),
@@ -105,7 +107,7 @@ impl PartitionTask {
             consumer,
             events,
             orders,
-            flow: Flow::new(config.queue_messages_max, share.clone()),
+            flow,
             share,
             assigned: false,
             reading: false,
@@ -332,10 +334,7 @@ impl PartitionTask {
                     from.map_or(StartAt::Earliest, |from| StartAt::Position(broker_position(from)));
                 self.seek(to).await;
             }
-            Order::Credit(permits) => {
-                self.flow.processed(permits);
-                self.grant().await;
-            }
+            Order::Grant => self.grant().await,
             Order::Acknowledge(through) if self.assigned => {
                 self.acknowledge = Some(through);
             }
@@ -404,7 +403,7 @@ impl PartitionTask {
     }
 
     fn send(&self, event: SourceEvent) -> bool {
-        self.events.send(event).is_ok()
+        self.events.send(event)
     }
 }
 

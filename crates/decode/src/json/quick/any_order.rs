@@ -37,7 +37,7 @@ pub(super) fn read(
     loop {
         let window = text.window(at)?;
         let head = names.likely(window, name_length(window)?)?;
-        let (word, bit) = (head.step / 64 & 3, 1 << (head.step % 64));
+        let (word, bit) = ((head.step / 64) & 3, 1 << (head.step % 64));
         if seen[word] & bit != 0 {
             return None;
         }

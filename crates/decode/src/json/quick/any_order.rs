@@ -56,7 +56,7 @@ pub(super) fn read(
             let before = value.wrapping_sub(usize::from(spot.step().length));
             walk.at = [before];
             walk.windows = [text.window(before)?];
-            walk.values(head.step, spot.step(), work, rows)?;
+            walk.values::<false>(head.step, spot.step(), work, rows)?;
             walk.at[0]
         };
         let mut end = end_of_value(names, text, at, from)?;

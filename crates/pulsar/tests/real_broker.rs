@@ -319,14 +319,24 @@ async fn reader_starts_at_its_position_and_goes_on_after_an_unload() {
     }
     assert_eq!(numbers, [30, 40, 50]);
     admin(&topic, "unload", "");
-    connected(&mut reader).await;
+    // A broker may send more than there are permits for.
+    let mut delivered = 50;
+    loop {
+        match next(&mut reader).await {
+            ConsumerEvent::Entry(entry) => {
+                delivered = number_of(entry.messages().next().unwrap().unwrap().payload);
+            }
+            ConsumerEvent::Connected => break,
+            _ => {}
+        }
+    }
     reader.flow(1).await.unwrap();
     let again = loop {
         if let ConsumerEvent::Entry(entry) = next(&mut reader).await {
             break number_of(entry.messages().next().unwrap().unwrap().payload);
         }
     };
-    assert_eq!(again, 50, "a reader goes on with the entry that it delivered last");
+    assert_eq!(again, delivered, "a reader goes on with the entry that it delivered last");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,17 +23,15 @@ pub(crate) struct KeyTable {
 }
 
 impl KeyTable {
-    /// Fetches the place where a hash is looked for.
+    /// Fetches the place where a tag is looked for.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        processor::prefetch_element(&self.entries, self.home(tag(hash)));
+    pub(crate) fn prefetch(&self, tag: u32) {
+        processor::prefetch_element(&self.entries, self.home(tag));
     }
 
-    /// Returns the first slot whose key has that hash as far as the table keeps it, and that
-    /// `is_key` accepts.
+    /// Returns the first slot whose key has that tag, and that `is_key` accepts.
     #[inline]
-    pub(crate) fn find(&self, hash: u64, mut is_key: impl FnMut(usize) -> bool) -> Option<usize> {
-        let tag = tag(hash);
+    pub(crate) fn find(&self, tag: u32, mut is_key: impl FnMut(usize) -> bool) -> Option<usize> {
         let mut at = self.home(tag);
         // Half of the entries is free, so this ends; an empty table has no entry at all.
         while let Some(entry) = self.entries.get(at).copied().filter(|entry| *entry != FREE) {
@@ -55,13 +53,13 @@ impl KeyTable {
     ///
     /// # Panics
     /// If the slot is beyond [`SLOTS_MAX`].
-    pub(crate) fn insert(&mut self, hash: u64, slot: usize) {
+    pub(crate) fn insert(&mut self, tag: u32, slot: usize) {
         assert!(slot <= SLOTS_MAX, "the limit of devices is below 2^32");
         if (self.count + 1) * 2 > self.entries.len() {
             self.grow();
         }
         self.count += 1;
-        self.place(u64::from(tag(hash)) << 32 | (slot as u64 + 1));
+        self.place(u64::from(tag) << 32 | (slot as u64 + 1));
     }
 
     /// Forgets all slots; the memory stays.
@@ -91,8 +89,9 @@ impl KeyTable {
     }
 }
 
+/// Returns what is kept of a hash.
 #[inline]
-fn tag(hash: u64) -> u32 {
+pub(crate) fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
@@ -102,26 +101,26 @@ mod tests {
 
     #[test]
     fn every_key_keeps_its_slot_while_the_table_grows() {
-        let hash = |key: u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let tag = |key: u64| tag(key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut table = KeyTable::default();
-        assert_eq!(table.find(hash(0), |_| true), None);
+        assert_eq!(table.find(tag(0), |_| true), None);
         for slot in 0..5_000 {
-            table.insert(hash(slot as u64), slot);
+            table.insert(tag(slot as u64), slot);
         }
         for slot in 0..5_000 {
-            assert_eq!(table.find(hash(slot as u64), |found| found == slot), Some(slot));
+            assert_eq!(table.find(tag(slot as u64), |found| found == slot), Some(slot));
         }
-        assert!((5_000..20_000).all(|key| table.find(hash(key), |_| false).is_none()));
+        assert!((5_000..20_000).all(|key| table.find(tag(key), |_| false).is_none()));
     }
 
     #[test]
     fn keys_of_one_hash_are_told_apart_by_who_asks() {
         let mut table = KeyTable::default();
         for slot in 0..100 {
-            table.insert(u64::MAX, slot);
+            table.insert(u32::MAX, slot);
         }
-        assert_eq!(table.find(u64::MAX, |slot| slot == 77), Some(77));
-        assert_eq!(table.find(u64::MAX, |slot| slot == 100), None);
+        assert_eq!(table.find(u32::MAX, |slot| slot == 77), Some(77));
+        assert_eq!(table.find(u32::MAX, |slot| slot == 100), None);
         assert_eq!(table.find(0, |_| true), None);
     }
 }

@@ -6,7 +6,8 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
-    aggregate::first_last::End,
+    aggregate::{first_last::End, most_frequent},
+    processor::row::{self, Cell, CodeCell, Places, RowFolder},
     row::ColumnKind,
     schema::{Aggregate, Field, Schema, Slot, ValueType},
     slots::layout::{Counts, RowLayout},
@@ -127,6 +128,7 @@ pub struct Plan {
     /// What the columns are made of, in their order.
     pub(crate) runs: Vec<Run>,
     pub(crate) layout: RowLayout,
+    pub(crate) folder: RowFolder,
 }
 
 impl Plan {
@@ -147,6 +149,7 @@ impl Plan {
             codes: Vec::new(),
             runs: Vec::new(),
             layout: RowLayout::default(),
+            folder: RowFolder::default(),
         };
         for (field, slot) in schema.fields().iter().zip(schema.slots()) {
             for aggregate in &field.aggregates {
@@ -162,8 +165,8 @@ impl Plan {
             ends.any(|(_, end)| *end == wanted)
         };
         plan.layout = RowLayout::new(&Counts {
-            float_sums: &plan.float_sums,
-            int_sums: &plan.int_sums,
+            float_sums: plan.float_sums.len(),
+            int_sums: plan.int_sums.len(),
             flags: plan.flags.len(),
             codes: plan.codes.len(),
             float_ranges: plan.float_ranges.len(),
@@ -174,7 +177,36 @@ impl Plan {
             has_first_ends: has_ends(End::First),
             has_last_ends: has_ends(End::Last),
         });
+        plan.folder = plan.folder();
         plan
+    }
+
+    /// Works out what complete messages change in a row.
+    fn folder(&self) -> RowFolder {
+        let layout = &self.layout;
+        let cells = |slots: &[u16], first: usize, words: usize| {
+            let places = (first..).step_by(words);
+            let cells = slots.iter().zip(places);
+            cells.map(|(slot, to)| Cell { from: usize::from(*slot), to }).collect::<Vec<_>>()
+        };
+        let code = |(code, to): (&CodeSlot, usize)| CodeCell {
+            from: usize::from(code.slot),
+            to,
+            groups: layout.code_places / most_frequent::PLACES,
+            low: code.low,
+        };
+        let codes = self.codes.iter().zip((layout.codes.start..).step_by(layout.code_places));
+        let places = Places {
+            float_sums: row::runs(&cells(&self.float_sums, layout.float_sums.start, 1)),
+            limbs: self.float_sums.len(),
+            int_sums: row::runs(&cells(&self.int_sums, layout.int_sums.start, 1)),
+            flags: cells(&self.flags, layout.flags.start, 1),
+            float_ranges: cells(&self.float_ranges, layout.float_ranges.start, 2),
+            int_ranges: cells(&self.int_ranges, layout.int_ranges.start, 2),
+            codes: codes.map(code).collect(),
+        };
+        let (floats, ints) = (self.schema.float_count(), self.schema.int_count());
+        RowFolder::new(places, layout.words(), floats, ints)
     }
 
     /// Returns the schema the plan was made of.

@@ -84,6 +84,8 @@ pub struct Rollup {
     kept: KeptRows,
     /// Other values for later windows; `config` has those of the oldest.
     changes: Vec<Change>,
+    /// Memory for what is found ahead in a block.
+    ahead: Ahead,
 }
 
 impl Rollup {
@@ -113,6 +115,7 @@ impl Rollup {
             held: None,
             kept: KeptRows::default(),
             changes: Vec::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -203,18 +206,21 @@ impl Rollup {
     /// # Errors
     /// If the log that was read again is not the one the record speaks of.
     pub fn step(&mut self, block: &EventBlock, effects: &mut Effects) -> Result<(), ReplayError> {
-        let messages = self.step_replay(block)?..block.len();
-        let mut ahead = Ahead::new(messages.clone());
-        self.look_ahead_first(block, &mut ahead);
-        for index in messages {
-            let guess = self.look_ahead(block, index, &mut ahead);
-            self.step_message(block, index, guess, effects);
+        let mut index = self.step_replay(block)?;
+        let mut ahead = core::mem::take(&mut self.ahead);
+        self.look_ahead(block, index..block.len(), &mut ahead);
+        while index < block.len() {
+            index += self.step_run(block, index, &mut ahead);
+            if index < block.len() {
+                self.step_message(block, index, ahead.guess(index), effects);
+                index += 1;
+            }
         }
+        self.ahead = ahead;
         assert!(self.ledger.balances(), "ledger: {:?}", self.ledger);
         Ok(())
     }
 
-    #[inline]
     fn step_message(
         &mut self,
         block: &EventBlock,

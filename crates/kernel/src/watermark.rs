@@ -73,6 +73,11 @@ impl Watermark {
         }
     }
 
+    /// Returns how far the watermark is behind the highest event time.
+    pub const fn max_out_of_orderness_ms(&self) -> i64 {
+        self.max_out_of_orderness_ms
+    }
+
     /// Returns whether the window that ends then is closed.
     #[inline]
     pub const fn is_closed(&self, window_end_ms: i64) -> bool {
@@ -87,6 +92,21 @@ impl Watermark {
         }
         self.highest_event_time_ms = time.as_ms();
         self.settle()
+    }
+
+    /// Returns up to which time events close nothing.
+    pub fn calm_until_ms(&self) -> i64 {
+        let next_edge_ms = match self.closed_until_ms {
+            i64::MIN => return i64::MIN,
+            edge_ms => self.grid.edge_at_or_before(edge_ms).saturating_add(self.grid.size_ms()),
+        };
+        next_edge_ms.saturating_add(self.hold_back_ms).saturating_sub(1)
+    }
+
+    /// Takes the highest time of events in that close nothing.
+    pub fn raise(&mut self, event_time_ms: i64) {
+        debug_assert!(event_time_ms <= self.calm_until_ms().max(self.highest_event_time_ms));
+        self.highest_event_time_ms = self.highest_event_time_ms.max(event_time_ms);
     }
 
     /// Closes what the highest event time closes by the present values; returns whether that is

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use crate::{
     event::{Message, Position, Text},
-    key_table::{KeyTable, SLOTS_MAX},
+    key_table::{self, KeyTable, SLOTS_MAX},
     plan::Plan,
     row::{KeptRows, RowBlock},
     slots::{
@@ -194,7 +194,6 @@ impl Window {
 
     /// Folds an event in as [`fold`](Window::fold) does; looks at the slot first that
     /// [`guess`](Window::guess) gave for its key.
-    #[inline]
     pub(crate) fn fold_guessed(
         &mut self,
         plan: &Plan,
@@ -209,22 +208,34 @@ impl Window {
         }
     }
 
-    /// Returns the hash of a key in this window.
+    /// Folds an event into a slot; returns false, and changes nothing, if the slot is not the one
+    /// that its key has, or if it is full.
     #[inline]
-    pub(crate) fn hash(&self, hasher: &FixedState, key: &[u8]) -> u64 {
+    pub(crate) fn fold_known(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
+        self.has_key(slot, event) && self.fold_at(plan, slot, event)
+    }
+
+    #[inline]
+    fn hash(&self, hasher: &FixedState, key: &[u8]) -> u64 {
         self.hasher.as_ref().unwrap_or(hasher).hash_one(key)
+    }
+
+    /// Returns what the table keeps of a key's hash.
+    #[inline]
+    pub(crate) fn tag(&self, hasher: &FixedState, key: &[u8]) -> u32 {
+        key_table::tag(self.hash(hasher, key))
     }
 
     /// Fetches the place where a key's slot is looked up.
     #[inline]
-    pub(crate) fn prefetch_slot(&self, hash: u64) {
-        self.table.prefetch(hash);
+    pub(crate) fn prefetch_slot(&self, tag: u32) {
+        self.table.prefetch(tag);
     }
 
-    /// Returns a slot that a key of that hash may have, without a look at the key.
+    /// Returns a slot that a key of that tag may have, without a look at the key.
     #[inline]
-    pub(crate) fn guess(&self, hash: u64) -> Option<usize> {
-        self.table.find(hash, |_| true)
+    pub(crate) fn guess(&self, tag: u32) -> Option<usize> {
+        self.table.find(tag, |_| true)
     }
 
     /// Fetches the states of a slot that an event will change.
@@ -250,7 +261,7 @@ impl Window {
 
     /// Returns the slot of a key, if the window holds it. A key keeps its slot.
     pub(crate) fn find(&self, hasher: &FixedState, key: &[u8]) -> Option<usize> {
-        self.table.find(self.hash(hasher, key), |slot| self.key(slot) == key)
+        self.table.find(self.tag(hasher, key), |slot| self.key(slot) == key)
     }
 
     /// Returns the slot of a key, a new one if there is room.
@@ -262,7 +273,8 @@ impl Window {
         key: &[u8],
     ) -> Option<usize> {
         let hash = self.hasher.get_or_insert_with(|| hasher.clone()).hash_one(key);
-        let known = self.table.find(hash, |slot| self.key(slot) == key);
+        let tag = key_table::tag(hash);
+        let known = self.table.find(tag, |slot| self.key(slot) == key);
         if known.is_some() {
             return known;
         }
@@ -275,7 +287,7 @@ impl Window {
             self.chunks.push(Chunk::new(plan));
         }
         self.chunks[chunk].push_key(plan, key);
-        self.table.insert(hash, slot);
+        self.table.insert(tag, slot);
         self.device_count += 1;
         Some(slot)
     }

@@ -40,6 +40,21 @@ impl<T: Copy + PartialOrd> MinMax<T> {
     }
 }
 
+/// Takes a float into a range of two words, the least and the greatest value.
+#[inline]
+pub(crate) fn widen_floats(range: &mut [u64], value: f64) {
+    let (min, max) = (f64::from_bits(range[0]), f64::from_bits(range[1]));
+    range[0] = (if value < min { value } else { min }).to_bits();
+    range[1] = (if value > max { value } else { max }).to_bits();
+}
+
+/// Takes an integer into a range of two words, the least and the greatest value.
+#[inline]
+pub(crate) fn widen_ints(range: &mut [u64], value: i64) {
+    range[0] = (range[0] as i64).min(value) as u64;
+    range[1] = (range[1] as i64).max(value) as u64;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

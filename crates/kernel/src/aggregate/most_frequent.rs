@@ -8,7 +8,8 @@
 
 use alloc::vec::Vec;
 
-const COUNT_BITS: u32 = 32;
+/// A code stands above so many bits of its count.
+pub(crate) const COUNT_BITS: u32 = 32;
 
 /// Codes of a device-window are counted in its row in groups of so many places.
 pub(crate) const PLACES: usize = 4;

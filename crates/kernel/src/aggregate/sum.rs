@@ -11,12 +11,11 @@
 //! again before [`ADDITIONS_MAX`] additions could overflow one.
 
 use super::wide::{Rounded, WideSum};
-use crate::processor::{Units, add_split};
 
 /// 1.5 · 2^28: adding it leaves multiples of 2^-24 in the low bits of the mantissa.
-const COARSE: f64 = 402_653_184.0;
+pub(crate) const COARSE: f64 = 402_653_184.0;
 /// 1.5 · 2^-24: the same for multiples of 2^-76.
-const FINE: f64 = 1.5 / 16_777_216.0;
+pub(crate) const FINE: f64 = 1.5 / 16_777_216.0;
 /// The unit of a [`FloatSum`] is 2 to the minus this.
 pub const FRACTION_BITS: u32 = 76;
 /// One unit of a [`FloatSum`]: 2^-76.
@@ -52,24 +51,6 @@ pub(crate) fn split(value: f64) -> Split {
         low: fine.to_bits().wrapping_sub(FINE.to_bits()),
         inside: exact & inside,
     }
-}
-
-/// Adds each value to its limbs; returns whether all were in the hot domain. What the others added
-/// is what [`split`] says, and the caller takes it away.
-#[inline]
-#[must_use]
-pub(crate) fn add_all(values: &[f64], high: &mut [u64], low: &mut [u64]) -> bool {
-    let ((values, last_values), (high, last_high), (low, last_low)) =
-        (values.as_chunks(), high.as_chunks_mut(), low.as_chunks_mut());
-    let units = Units { coarse: COARSE, fine: FINE };
-    let mut inside = add_split(values, units, high, low);
-    for ((value, high), low) in last_values.iter().zip(last_high).zip(last_low) {
-        let split = split(*value);
-        *high = high.wrapping_add(split.high);
-        *low = low.wrapping_add(split.low);
-        inside &= split.inside;
-    }
-    inside
 }
 
 /// Returns what limbs hold, in units of 2^-76.

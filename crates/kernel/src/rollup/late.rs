@@ -48,6 +48,15 @@ impl Amending {
         self.waits = allowed_lateness.as_ms() > 0;
     }
 
+    /// Returns up to which time of events no rows become due.
+    pub(super) fn passed_until_ms(&self, max_out_of_orderness_ms: i64) -> i64 {
+        if self.waits {
+            self.next_edge_ms.saturating_add(max_out_of_orderness_ms).saturating_sub(1)
+        } else {
+            i64::MAX
+        }
+    }
+
     pub(super) fn keep(&mut self, window: Window) {
         self.closed.push(window);
     }

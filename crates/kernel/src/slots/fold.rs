@@ -6,29 +6,19 @@
 
 use super::{
     CARRY_EVERY, CHUNK_ROWS, Chunk, Moment, append,
-    layout::{COUNTS, COVERAGE, HEADER, MIXED, RowLayout, TIMES, span, unspan},
+    layout::{COUNTS, COVERAGE, HEADER, MIXED, TIMES, span, unspan},
 };
 use crate::{
     aggregate::{
         first_last::{End, rank_of},
+        min_max::{widen_floats, widen_ints},
         most_frequent::{count_in_place, counted_in_place},
         sum,
     },
     event::{Message, Presence, Text},
     plan::Plan,
+    processor::row::Folded,
 };
-
-/// What the hot path leaves to [`fold_rare`](Chunk::fold_rare).
-struct Rare {
-    /// Whether all floats were in the hot domain.
-    inside: bool,
-    /// Whether no integer sum has wrapped.
-    fits: bool,
-    /// Whether every code found a place.
-    placed: bool,
-    /// Whether limbs are to be made small.
-    carry: bool,
-}
 
 impl Chunk {
     /// Folds an event into a row; returns false, and changes nothing, if the row counts 2^32 - 1
@@ -48,7 +38,6 @@ impl Chunk {
         let Some(record_count) = (header[COUNTS] as u32).checked_add(1) else {
             return false;
         };
-        let complete = event.is_complete();
         let invalid_count = ((header[COUNTS] >> 32) as u32).saturating_add(event.invalid_count());
         header[COUNTS] = u64::from(invalid_count) << 32 | u64::from(record_count);
         let (first_ms, last_ms) = (header[TIMES] as u32, (header[TIMES] >> 32) as u32);
@@ -61,28 +50,20 @@ impl Chunk {
         header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
         let (floats, ints) = (event.floats(), event.ints());
-        let inside = fold_floats(layout, words, floats);
-        let fits = fold_ints(plan, words, ints);
-        let carry = record_count.is_multiple_of(CARRY_EVERY);
-        let placed = if complete {
-            fold_points(plan, words, (floats, ints), |_| true, |_| true)
+        let folded = if event.is_complete() {
+            plan.folder.fold::<true>(words, floats, ints)
         } else {
-            let has = event.presence();
-            let placed = fold_points(
-                plan,
-                words,
-                (floats, ints),
-                |slot| has.bit(usize::from(slot)),
-                |slot| has.bit(floats.len() + usize::from(slot)),
-            );
-            self.count_absent(plan, row, has);
-            placed
+            let folded = plan.folder.fold::<false>(words, floats, ints);
+            let placed = fold_present_points(plan, words, event);
+            self.count_absent(plan, row, event.presence());
+            Folded { placed, ..folded }
         };
         if decides {
             self.fold_ends(plan, row, event, moment);
         }
-        if !(inside & fits & placed & !carry) {
-            self.fold_rare(plan, row, event, Rare { inside, fits, placed, carry });
+        let carry = record_count.is_multiple_of(CARRY_EVERY);
+        if !(folded.inside & folded.fits & folded.placed & !carry) {
+            self.fold_rare(plan, row, event, folded, carry);
         }
         true
     }
@@ -138,17 +119,24 @@ impl Chunk {
 
     /// What few messages need: values outside of the hot domain, codes without a place, and so on.
     #[cold]
-    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, rare: Rare) {
-        if !rare.inside {
+    fn fold_rare(
+        &mut self,
+        plan: &Plan,
+        row: usize,
+        event: &Message<'_>,
+        folded: Folded,
+        carry: bool,
+    ) {
+        if !folded.inside {
             self.move_to_cold(plan, row, event);
         }
-        if !rare.fits {
+        if !folded.fits {
             self.unwrap_ints(plan, row, event);
         }
-        if !rare.placed {
+        if !folded.placed {
             self.spill_codes(plan, row, event);
         }
-        if rare.carry {
+        if carry {
             (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
         }
     }
@@ -284,84 +272,31 @@ impl Chunk {
     }
 }
 
-/// Adds floats to their sums; returns whether all were in the hot domain.
-#[inline]
-fn fold_floats(layout: &RowLayout, words: &mut [u64], floats: &[f64]) -> bool {
-    let sums = &mut words[layout.float_sums.clone()];
-    let (mut high, mut low) = sums.split_at_mut(sums.len() / 2);
-    let mut inside = true;
-    for (first, count) in &layout.float_runs {
-        let (run_high, rest_high) = high.split_at_mut(*count);
-        let (run_low, rest_low) = low.split_at_mut(*count);
-        inside &= sum::add_all(&floats[*first..][..*count], run_high, run_low);
-        (high, low) = (rest_high, rest_low);
-    }
-    inside
-}
-
-/// Adds integers to their sums and flags to their counts; returns whether no sum has wrapped.
-#[inline]
-fn fold_ints(plan: &Plan, words: &mut [u64], ints: &[i64]) -> bool {
-    let mut sums = &mut words[plan.layout.int_sums.clone()];
-    let mut wrapped = 0;
-    for (first, count) in &plan.layout.int_runs {
-        let (run, rest) = sums.split_at_mut(*count);
-        for (state, value) in run.iter_mut().zip(&ints[*first..][..*count]) {
-            let sum = (*state as i64).wrapping_add(*value);
-            // Both had the sign that the sum has not.
-            wrapped |= (*state as i64 ^ sum) & (*value ^ sum);
-            *state = sum as u64;
-        }
-        sums = rest;
-    }
-    let flags = &mut words[plan.layout.flags.clone()];
-    for (state, slot) in flags.iter_mut().zip(&plan.flags) {
-        *state += u64::from(ints[usize::from(*slot)] != 0);
-    }
-    wrapped >= 0
-}
-
-/// Folds ranges and codes, which absent values must not touch; returns whether every code found a
-/// place.
-#[inline]
-fn fold_points(
-    plan: &Plan,
-    words: &mut [u64],
-    (floats, ints): (&[f64], &[i64]),
-    has_float: impl Fn(u16) -> bool,
-    has_int: impl Fn(u16) -> bool,
-) -> bool {
-    if !plan.float_ranges.is_empty() {
-        let (ranges, _) = words[plan.layout.float_ranges.clone()].as_chunks_mut::<2>();
-        for (range, slot) in ranges.iter_mut().zip(&plan.float_ranges) {
-            if has_float(*slot) {
-                let value = floats[usize::from(*slot)];
-                let [min, max] = range.map(f64::from_bits);
-                range[0] = (if value < min { value } else { min }).to_bits();
-                range[1] = (if value > max { value } else { max }).to_bits();
-            }
+/// Folds the ranges and codes that an incomplete message has, whose 0 in place of an absent value
+/// must not touch them; returns whether every code found a place.
+#[inline(never)]
+fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> bool {
+    let (layout, has) = (&plan.layout, event.presence());
+    let (floats, ints) = (event.floats(), event.ints());
+    let has_int = |slot: u16| has.bit(floats.len() + usize::from(slot));
+    let (ranges, _) = row[layout.float_ranges.clone()].as_chunks_mut::<2>();
+    for (range, slot) in ranges.iter_mut().zip(&plan.float_ranges) {
+        if has.bit(usize::from(*slot)) {
+            widen_floats(range, floats[usize::from(*slot)]);
         }
     }
-    if !plan.int_ranges.is_empty() {
-        let (ranges, _) = words[plan.layout.int_ranges.clone()].as_chunks_mut::<2>();
-        for (range, slot) in ranges.iter_mut().zip(&plan.int_ranges) {
-            if has_int(*slot) {
-                let value = ints[usize::from(*slot)];
-                *range = [(range[0] as i64).min(value) as u64, (range[1] as i64).max(value) as u64];
-            }
+    let (ranges, _) = row[layout.int_ranges.clone()].as_chunks_mut::<2>();
+    for (range, slot) in ranges.iter_mut().zip(&plan.int_ranges) {
+        if has_int(*slot) {
+            widen_ints(range, ints[usize::from(*slot)]);
         }
     }
     let mut placed = true;
-    if !plan.codes.is_empty() {
-        let mut codes = &mut words[plan.layout.codes.clone()];
-        for code in &plan.codes {
-            let (places, rest) = codes.split_at_mut(plan.layout.code_places);
-            codes = rest;
-            if has_int(code.slot) {
-                let offset = code.offset(ints[usize::from(code.slot)]);
-                let offset = offset.expect("decoding checks code ranges");
-                placed &= count_in_place(places, offset, 1);
-            }
+    let places = row[layout.codes.clone()].chunks_exact_mut(layout.code_places);
+    for (places, code) in places.zip(&plan.codes) {
+        if has_int(code.slot) {
+            let offset = code.offset(ints[usize::from(code.slot)]);
+            placed &= count_in_place(places, offset.expect("decoding checks code ranges"), 1);
         }
     }
     placed

@@ -52,10 +52,6 @@ pub(crate) struct RowLayout {
     pub(crate) text_ends: Range<usize>,
     /// An empty row; as long as every row is.
     pub(crate) empty: Vec<u64>,
-    /// Runs of float slots that are summed: first slot and how many.
-    pub(crate) float_runs: Vec<(usize, usize)>,
-    /// Runs of integer slots that are summed: first slot and how many.
-    pub(crate) int_runs: Vec<(usize, usize)>,
     /// Whether any aggregate is a first value.
     pub(crate) has_first_ends: bool,
     /// Whether any aggregate is a last value.
@@ -63,9 +59,9 @@ pub(crate) struct RowLayout {
 }
 
 /// How many states of each kind a row has.
-pub(crate) struct Counts<'a> {
-    pub(crate) float_sums: &'a [u16],
-    pub(crate) int_sums: &'a [u16],
+pub(crate) struct Counts {
+    pub(crate) float_sums: usize,
+    pub(crate) int_sums: usize,
     pub(crate) flags: usize,
     pub(crate) codes: usize,
     pub(crate) float_ranges: usize,
@@ -79,22 +75,22 @@ pub(crate) struct Counts<'a> {
 
 impl RowLayout {
     /// Works out the places.
-    pub(crate) fn new(counts: &Counts<'_>) -> RowLayout {
+    pub(crate) fn new(counts: &Counts) -> RowLayout {
         let layout = RowLayout::with_code_places(counts, most_frequent::PLACES);
         // More places where the lines have room for them anyway.
         let more = RowLayout::with_code_places(counts, 2 * most_frequent::PLACES);
         if more.words() == layout.words() { more } else { layout }
     }
 
-    fn with_code_places(counts: &Counts<'_>, code_places: usize) -> RowLayout {
+    fn with_code_places(counts: &Counts, code_places: usize) -> RowLayout {
         let mut words = HEADER;
         let mut take = |count: usize| {
             words += count;
             words - count..words
         };
         let mut layout = RowLayout {
-            float_sums: take(2 * counts.float_sums.len()),
-            int_sums: take(counts.int_sums.len()),
+            float_sums: take(2 * counts.float_sums),
+            int_sums: take(counts.int_sums),
             flags: take(counts.flags),
             codes: take(code_places * counts.codes),
             code_places,
@@ -104,8 +100,6 @@ impl RowLayout {
             int_ends: take(2 * counts.int_ends),
             text_ends: take(2 * counts.text_ends),
             empty: Vec::new(),
-            float_runs: runs(counts.float_sums),
-            int_runs: runs(counts.int_sums),
             has_first_ends: counts.has_first_ends,
             has_last_ends: counts.has_last_ends,
         };
@@ -136,18 +130,6 @@ impl RowLayout {
     }
 }
 
-/// Groups ascending slots into runs of neighbours.
-fn runs(slots: &[u16]) -> Vec<(usize, usize)> {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for slot in slots.iter().map(|slot| usize::from(*slot)) {
-        match runs.last_mut() {
-            Some((first, count)) if *first + *count == slot => *count += 1,
-            _ => runs.push((slot, 1)),
-        }
-    }
-    runs
-}
-
 /// Bits of a span that hold its length: a text is shorter than 256 MiB.
 const LENGTH_BITS: u32 = 28;
 
@@ -168,12 +150,6 @@ pub(crate) fn unspan(span: u64) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn neighbours_are_one_run() {
-        assert_eq!(runs(&[]), []);
-        assert_eq!(runs(&[0, 3, 4, 5, 7]), [(0, 1), (3, 3), (7, 1)]);
-    }
 
     #[test]
     fn spans_keep_start_and_length() {

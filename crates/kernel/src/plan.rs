@@ -205,8 +205,9 @@ impl Plan {
             int_ranges: cells(&self.int_ranges, layout.int_ranges.start, 2),
             codes: codes.map(code).collect(),
         };
+        let padded = |count: usize| count.next_multiple_of(4);
         let (floats, ints) = (self.schema.float_count(), self.schema.int_count());
-        RowFolder::new(places, layout.words(), floats, ints)
+        RowFolder::new(places, layout.words(), padded(floats), padded(ints))
     }
 
     /// Returns the schema the plan was made of.

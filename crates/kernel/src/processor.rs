@@ -19,8 +19,14 @@ pub(crate) fn prefetch_element<T>(slice: &[T], index: usize) {
 /// Fetches whole lines of words; the slice begins with one.
 #[inline]
 pub(crate) fn prefetch_lines(words: &[u64]) {
-    for place in words.chunks_exact(LINE_BYTES / size_of::<u64>()) {
-        prefetch_line(place);
+    const LINE_WORDS: usize = LINE_BYTES / size_of::<u64>();
+    let mut pairs = words.chunks_exact(2 * LINE_WORDS);
+    for pair in &mut pairs {
+        prefetch_line(&pair[0]);
+        prefetch_line(&pair[LINE_WORDS]);
+    }
+    if let Some(last) = pairs.remainder().first() {
+        prefetch_line(last);
     }
 }
 

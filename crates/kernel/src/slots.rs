@@ -122,13 +122,6 @@ impl Chunk {
         Text::new(&self.bytes[start..], length)
     }
 
-    /// Returns whether a row has that key.
-    #[inline]
-    pub(crate) fn has_key(&self, row: usize, key: Text<'_>) -> bool {
-        let (start, length) = unspan(self.row(row)[KEY]);
-        length == key.len() && key.stands_at(&self.bytes[start..])
-    }
-
     /// Fetches the lines of a row.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {

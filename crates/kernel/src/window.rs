@@ -172,24 +172,7 @@ impl Window {
         let Some(slot) = self.find_or_add(plan, hasher, devices_max, event.key()) else {
             return false;
         };
-        self.fold_at(plan, slot, event)
-    }
-
-    /// Folds an event into the slot that its key has; returns false if it is full.
-    #[inline]
-    fn fold_at(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
-        let (chunk, row) = Chunk::of_slot(slot);
-        debug_assert!(self.contains(event.time()), "event of another window");
-        // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
-        let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
-        let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
-        let moment = Moment { offset_ms, coverage_slot };
-        if !self.chunks[chunk].fold(plan, row, event, moment) {
-            return false;
-        }
-        self.message_count += 1;
-        self.mark_changed(slot);
-        true
+        self.fold_known(plan, slot, event)
     }
 
     /// Folds an event in as [`fold`](Window::fold) does; looks at the slot first that
@@ -202,17 +185,29 @@ impl Window {
         event: &Message<'_>,
         guess: Option<usize>,
     ) -> bool {
-        match guess {
-            Some(slot) if self.has_key(slot, event) => self.fold_at(plan, slot, event),
-            _ => self.fold(plan, hasher, devices_max, event),
-        }
+        guess.is_some_and(|slot| self.fold_known(plan, slot, event))
+            || self.fold(plan, hasher, devices_max, event)
     }
 
     /// Folds an event into a slot; returns false, and changes nothing, if the slot is not the one
     /// that its key has, or if it is full.
     #[inline]
     pub(crate) fn fold_known(&mut self, plan: &Plan, slot: usize, event: &Message<'_>) -> bool {
-        self.has_key(slot, event) && self.fold_at(plan, slot, event)
+        let (chunk, row) = Chunk::of_slot(slot);
+        debug_assert!(self.contains(event.time()), "event of another window");
+        // At most 3,600,000 ms, so 32 bits hold sixty times that, and divide faster than 64.
+        let offset_ms = (event.time().as_ms() - (self.end_ms - self.size_ms)) as u32;
+        let coverage_slot = offset_ms * COVERAGE_SLOTS / self.size_ms as u32;
+        let moment = Moment { offset_ms, coverage_slot };
+        let Some(chunk) = self.chunks.get_mut(chunk).filter(|_| slot < self.device_count) else {
+            return false;
+        };
+        if !chunk.fold(plan, row, event, moment) {
+            return false;
+        }
+        self.message_count += 1;
+        self.mark_changed(slot);
+        true
     }
 
     #[inline]
@@ -375,13 +370,6 @@ impl Window {
     pub(crate) fn key_place(&self, slot: usize) -> Text<'_> {
         let (chunk, row) = Chunk::of_slot(slot);
         self.chunks[chunk].key_place(row)
-    }
-
-    /// Returns whether a slot exists and has the key of an event.
-    #[inline]
-    fn has_key(&self, slot: usize, event: &Message<'_>) -> bool {
-        let (chunk, row) = Chunk::of_slot(slot);
-        slot < self.device_count && self.chunks[chunk].has_key(row, event.key_place())
     }
 
     fn span(&self) -> Span {

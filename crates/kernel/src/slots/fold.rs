@@ -6,7 +6,7 @@
 
 use super::{
     CARRY_EVERY, CHUNK_ROWS, Chunk, Moment, append,
-    layout::{COUNTS, COVERAGE, HEADER, MIXED, TIMES, span, unspan},
+    layout::{COUNTS, COVERAGE, HEADER, KEY, MIXED, TIMES, span, unspan},
 };
 use crate::{
     aggregate::{
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl Chunk {
-    /// Folds an event into a row; returns false, and changes nothing, if the row counts 2^32 - 1
-    /// messages already.
+    /// Folds an event into a row; returns false, and changes nothing, if the row is not that of its
+    /// key, or if it counts 2^32 - 1 messages already.
     #[inline]
     #[must_use]
     pub(crate) fn fold(
@@ -33,8 +33,13 @@ impl Chunk {
         moment: Moment,
     ) -> bool {
         let layout = &plan.layout;
-        let words = self.row_mut(row);
+        let words = &mut self.words[self.skip + row * self.row_words..][..self.row_words];
         let header = words.first_chunk_mut::<HEADER>().expect("every row has a header");
+        let (start, length) = unspan(header[KEY]);
+        let key = event.key_place();
+        if length != key.len() || !key.stands_at(&self.bytes[start..]) {
+            return false;
+        }
         let Some(record_count) = (header[COUNTS] as u32).checked_add(1) else {
             return false;
         };
@@ -49,7 +54,7 @@ impl Chunk {
             | (header[COVERAGE] & MIXED != 0);
         header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
-        let (floats, ints) = (event.floats(), event.ints());
+        let (floats, ints) = event.padded();
         let folded = if event.is_complete() {
             plan.folder.fold::<true>(words, floats, ints)
         } else {

@@ -62,8 +62,11 @@ impl KeyTable {
         self.place(u64::from(tag) << 32 | (slot as u64 + 1));
     }
 
-    /// Forgets all slots; the memory stays.
+    /// Forgets all slots; the memory stays, unless the slots would fit into a quarter of it.
     pub(crate) fn clear(&mut self) {
+        if self.count * 8 < self.entries.len() {
+            self.entries = Vec::new();
+        }
         self.entries.fill(FREE);
         self.count = 0;
     }

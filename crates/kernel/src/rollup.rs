@@ -18,7 +18,7 @@ use crate::{
     row::KeptRows,
     time::{DurationMs, Timestamp, WindowGrid},
     watermark::Watermark,
-    window::{Finality, Lineage, Window},
+    window::{Finality, Lineage, Window, reuse::WindowMemory},
 };
 
 mod ahead;
@@ -82,6 +82,8 @@ pub struct Rollup {
     amending: Option<Amending>,
     /// Memory for the rows of the next window that closes.
     kept: KeptRows,
+    /// Memory for the next window that opens.
+    spare: Option<WindowMemory>,
     /// Other values for later windows; `config` has those of the oldest.
     changes: Vec<Change>,
     /// Memory for what is found ahead in a block.
@@ -114,6 +116,7 @@ impl Rollup {
             replay,
             held: None,
             kept: KeptRows::default(),
+            spare: None,
             changes: Vec::new(),
             ahead: Ahead::default(),
         }
@@ -331,7 +334,8 @@ impl Rollup {
             return Err(Reason::Late);
         }
         let at = self.windows.partition_point(|window| window.end_ms() < end_ms);
-        self.windows.insert(at, Window::new(self.config.grid, end_ms, message.position()));
+        let window = Window::new(self.config.grid, end_ms, message.position());
+        self.windows.insert(at, window.with_memory(self.spare.take().unwrap_or_default()));
         Ok(at)
     }
 
@@ -391,8 +395,9 @@ impl Rollup {
                 first_piece,
                 piece_count: effects.rows.len() - first_piece,
             });
-            if let Some(amending) = &mut self.amending {
-                amending.keep(window);
+            match &mut self.amending {
+                Some(amending) => amending.keep(window),
+                None => self.spare = Some(window.into_memory()),
             }
         }
     }
@@ -426,15 +431,16 @@ impl Rollup {
         self.windows = windows;
     }
 
-    /// Returns how many bytes of memory are kept for the rows of windows to come, beside those
+    /// Returns how many bytes of memory are kept for windows to come and their rows, beside those
     /// that somebody still has.
     pub fn kept_bytes(&self) -> usize {
-        self.kept.memory_bytes()
+        self.kept.memory_bytes() + self.spare.as_ref().map_or(0, WindowMemory::memory_bytes)
     }
 
     /// Gives that memory back. The next window that closes leaves some again.
     pub fn give_back(&mut self) {
         self.kept = KeptRows::default();
+        self.spare = None;
     }
 
     /// Closes all windows: the end of a finite input.

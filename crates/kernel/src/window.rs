@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod order;
+pub(crate) mod reuse;
 mod rows;
 
 pub(crate) use order::sort_by_key;

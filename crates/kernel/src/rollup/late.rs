@@ -130,6 +130,7 @@ impl Rollup {
         };
         for mut window in core::mem::take(&mut amending.closed) {
             self.emit(&mut window, Finality::Amended, effects);
+            self.spare = Some(window.into_memory());
         }
     }
 

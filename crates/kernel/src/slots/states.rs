@@ -436,4 +436,9 @@ impl Chunk {
     pub(crate) fn of_slot(slot: usize) -> (usize, usize) {
         (slot / CHUNK_ROWS, slot % CHUNK_ROWS)
     }
+
+    /// Returns how many chunks the first `slots` slots of a window take.
+    pub(crate) fn count_for(slots: usize) -> usize {
+        slots.div_ceil(CHUNK_ROWS)
+    }
 }

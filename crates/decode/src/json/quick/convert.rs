@@ -23,7 +23,8 @@ use crate::time;
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn mantissa(digits: &[u8; 16]) -> u64 {
-    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
+    let digits = _mm_and_si128(load16(digits), _mm_set1_epi8(15));
+    let twos = _mm_maddubs_epi16(digits, _mm_set1_epi16(0x010a));
     let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
     let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
     let halves = _mm_cvtsi128_si64(eights) as u64;
@@ -37,8 +38,10 @@ fn mantissas(digits: &[[u8; 16]; 4]) -> Option<__m256i> {
     let pairs = _mm256_set1_epi16(0x010a);
     let fours = _mm256_set1_epi32(0x0001_0064);
     let (low, high) = digits.as_flattened().split_first_chunk::<32>()?;
-    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(load32(low), pairs), fours);
-    let high = load32(high.first_chunk()?);
+    let digit = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(load32(low), digit);
+    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(low, pairs), fours);
+    let high = _mm256_and_si256(load32(high.first_chunk()?), digit);
     let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, pairs), fours);
     // Each 64 bits hold a number's upper eight digits, then its lower eight.
     let eights = _mm256_madd_epi16(_mm256_packus_epi32(low, high), _mm256_set1_epi32(0x0001_2710));
@@ -84,7 +87,7 @@ pub(super) fn finish(
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let stage = &work.memory.stages[lane];
+    let stage = &work.stages[lane];
     let zero = _mm256_setzero_pd();
     let mut faults = Faults { invalid: zero, beyond: zero };
     convert_floats(plan, stage, rows.floats(lane), &mut faults)?;

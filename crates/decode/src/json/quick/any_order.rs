@@ -74,7 +74,7 @@ pub(super) fn read(
     if seen != names.all {
         lack(plan, &seen, work)?;
     }
-    finish(plan, 0, from, &keys[0], work, rows)
+    finish(plan, lanes, &keys, work, rows)
 }
 
 /// What stands behind a value.

@@ -67,13 +67,10 @@ pub(super) fn read<'w, const L: usize>(
         before = windows;
         at = walk.values::<true>(step, at, windows, &mut keys, work, rows)?;
     }
-    for (lane, from) in lanes.iter().enumerate() {
-        if at[lane] != from.end {
-            return None;
-        }
-        finish(plan, lane, *from, &keys[lane], work, rows)?;
+    if (0..L).any(|lane| at[lane] != lanes[lane].end) {
+        return None;
     }
-    Some(())
+    finish(plan, lanes, &keys, work, rows)
 }
 
 impl<'w, const L: usize> Walk<'w, L> {

@@ -38,7 +38,24 @@ pub fn parse_text(text: &[u8], unit: TimeUnit) -> Option<Timestamp> {
 
 /// Returns the instant that ±`mantissa` × 10^`exponent` writes in that unit, or `None`. A
 /// mantissa that was cut off behind 19 digits gives the same instant as the whole one.
+#[inline]
 pub fn parse_number(
+    negative: bool,
+    mantissa: u64,
+    exponent: i64,
+    unit: TimeUnit,
+) -> Option<Timestamp> {
+    // What most messages have, without a logarithm and 128 bits.
+    let is_ms = (AUTO_SECONDS_BELOW..AUTO_MILLISECONDS_BELOW).contains(&mantissa)
+        && matches!(unit, TimeUnit::Auto | TimeUnit::Milliseconds);
+    if is_ms && exponent == 0 && !negative {
+        return Timestamp::from_ms(mantissa as i64);
+    }
+    parse_any_number(negative, mantissa, exponent, unit)
+}
+
+#[inline(never)]
+fn parse_any_number(
     negative: bool,
     mantissa: u64,
     exponent: i64,
@@ -49,11 +66,6 @@ pub fn parse_number(
     }
     if negative {
         return None;
-    }
-    // What most messages have, without a logarithm and 128 bits.
-    let is_auto_ms = (AUTO_SECONDS_BELOW..AUTO_MILLISECONDS_BELOW).contains(&mantissa);
-    if exponent == 0 && (unit == TimeUnit::Milliseconds || unit == TimeUnit::Auto && is_auto_ms) {
-        return Timestamp::from_ms(i64::try_from(mantissa).ok()?);
     }
     let to_ms = match unit {
         TimeUnit::Seconds => 3,

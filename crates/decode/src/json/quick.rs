@@ -30,7 +30,7 @@ mod walk;
 use self::nowhere::Avx2;
 #[cfg(target_arch = "x86_64")]
 use self::simd::Avx2;
-use self::work::{Memory, Work};
+use self::work::{Memory, Stages, Work};
 use tidemill_kernel::event::{EventBlock, Position};
 
 pub(crate) use self::plan::{QuickPlan, Sketch};
@@ -55,6 +55,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct Quick {
     avx2: Option<Avx2>,
+    stages: Stages,
     memory: Memory,
     padded: Vec<u8>,
 }
@@ -62,7 +63,12 @@ pub(crate) struct Quick {
 impl Quick {
     /// Returns a reader for messages of that layout.
     pub(crate) fn new(layout: &Layout) -> Quick {
-        Quick { avx2: Avx2::detect(), memory: Memory::new(layout), padded: Vec::new() }
+        Quick {
+            avx2: Avx2::detect(),
+            stages: Stages::new(layout),
+            memory: Memory::default(),
+            padded: Vec::new(),
+        }
     }
 
     /// Returns whether this processor has what is needed.
@@ -104,7 +110,8 @@ impl Quick {
         let mark = block.mark();
         let text_bytes = lanes.iter().map(|lane| lane.end - lane.start).sum::<usize>();
         let mut rows = block.rows(places, text_bytes + L * plan.room_bytes());
-        let mut work = Work::new(of.layout, of.values, &mut self.memory, of.depth_max, of.buffer);
+        let (stages, memory) = (&mut self.stages, &mut self.memory);
+        let mut work = Work::new(of.layout, of.values, stages, memory, of.depth_max, of.buffer);
         let is_read = avx2.read(plan, of.buffer, lanes, &mut work, &mut rows).is_some();
         if !is_read {
             block.rewind(mark);

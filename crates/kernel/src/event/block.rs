@@ -77,6 +77,8 @@ pub struct EventBlock {
     pub(super) ints: Vec<[i64; 4]>,
     pub(super) texts: Vec<Span>,
     pub(super) presence: Vec<u64>,
+    /// How many rows there is memory for.
+    row_count: usize,
     /// Texts and keys up to `used`, then room.
     pub(super) bytes: Vec<u8>,
     pub(super) used: usize,
@@ -107,6 +109,7 @@ impl EventBlock {
             ints: Vec::new(),
             texts: Vec::new(),
             presence: Vec::new(),
+            row_count: 0,
             bytes: Vec::new(),
             used: 0,
         }
@@ -171,12 +174,8 @@ impl EventBlock {
     /// Makes room for the messages begun and for so many bytes.
     #[inline]
     pub(super) fn grow(&mut self, text_bytes: usize) {
-        let (count, widths) = (self.heads.len(), self.widths);
-        let is_short = self.texts.len() < count * widths.texts
-            || self.floats.len() < count * widths.float_groups
-            || self.ints.len() < count * widths.int_groups
-            || self.presence.len() < count * widths.words;
-        if is_short {
+        let count = self.heads.len();
+        if count > self.row_count {
             self.grow_rows(count.next_power_of_two().max(16));
         }
         if self.bytes.len() - self.used < text_bytes {
@@ -190,6 +189,7 @@ impl EventBlock {
         self.ints.resize(count * self.widths.int_groups, [0; 4]);
         self.texts.resize(count * self.widths.texts, Span::default());
         self.presence.resize(count * self.widths.words, 0);
+        self.row_count = count;
     }
 
     #[cold]

@@ -12,7 +12,7 @@ use super::{
     Lane,
     convert::finish,
     names::{Head, Names},
-    plan::{Kind, QuickPlan},
+    plan::{KEY_PARTS_MAX, Kind, QuickPlan},
     repair::Spot,
     simd::{Text, Window, load32},
     stage::stage_number,
@@ -31,7 +31,8 @@ pub(super) fn read(
     rows: &mut Rows<'_>,
 ) -> Option<()> {
     let [from] = *lanes;
-    let mut walk = Walk::start(plan, text, lanes, work)?;
+    let walk = Walk::start(plan, lanes, work);
+    let mut keys = [[(0, 0); KEY_PARTS_MAX]];
     let mut seen = [0_u64; 4];
     let mut at = from.start + names.opening.length_in(text.window(from.start)?.first_chunk()?)?;
     loop {
@@ -50,14 +51,14 @@ pub(super) fn read(
             // One way for all numbers: nothing can predict which is next (858 and 680 ns a
             // message of 25 values, folding included).
             let number = window[head.length & 31..].first_chunk()?;
-            value + stage_number(number, &mut work.memory.stages[0], slot, points)?
+            value + stage_number(number, &mut work.stages[0], slot, points)?
         } else {
             // Where the step's literal ends with the same name.
             let before = value.wrapping_sub(usize::from(spot.step().length));
-            walk.at = [before];
-            walk.windows = [text.window(before)?];
-            walk.values::<false>(head.step, spot.step(), work, rows)?;
-            walk.at[0]
+            let windows = [text.window(before)?];
+            let [end] =
+                walk.values::<false>(spot.step(), [before], windows, &mut keys, work, rows)?;
+            end
         };
         let mut end = end_of_value(names, text, at, from)?;
         if end == End::None && spot.step().kind.get().is_staged() {
@@ -73,7 +74,7 @@ pub(super) fn read(
     if seen != names.all {
         lack(plan, &seen, work)?;
     }
-    finish(plan, 0, from, &walk.keys[0], work, rows)
+    finish(plan, lanes, &keys, work, rows)
 }
 
 /// What stands behind a value.

@@ -1,10 +1,10 @@
 //! The end of a walk: staged numbers become the floats and integers of a row, four at a time.
 //!
 //! A number without digits, with a leading zero or of a shape that is none has a mantissa below
-//! the least of its shape. That and the fields' ranges are compared for all numbers, and asked
-//! for once.
+//! the least of its shape. That and the fields' ranges are compared for all numbers of all lanes,
+//! and asked for once.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, ops::Range};
 
 use tidemill_kernel::{event::Rows, time::Timestamp};
 
@@ -14,7 +14,7 @@ use super::{
     settle::settle,
     simd::{load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints},
     table::Scale,
-    walk::KeyPart,
+    walk::{KeyPart, Keys},
     work::{Stage, Work},
 };
 use crate::time;
@@ -23,7 +23,8 @@ use crate::time;
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn mantissa(digits: &[u8; 16]) -> u64 {
-    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
+    let digits = _mm_and_si128(load16(digits), _mm_set1_epi8(15));
+    let twos = _mm_maddubs_epi16(digits, _mm_set1_epi16(0x010a));
     let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
     let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
     let halves = _mm_cvtsi128_si64(eights) as u64;
@@ -37,8 +38,10 @@ fn mantissas(digits: &[[u8; 16]; 4]) -> Option<__m256i> {
     let pairs = _mm256_set1_epi16(0x010a);
     let fours = _mm256_set1_epi32(0x0001_0064);
     let (low, high) = digits.as_flattened().split_first_chunk::<32>()?;
-    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(load32(low), pairs), fours);
-    let high = load32(high.first_chunk()?);
+    let digit = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(load32(low), digit);
+    let low = _mm256_madd_epi16(_mm256_maddubs_epi16(low, pairs), fours);
+    let high = _mm256_and_si256(load32(high.first_chunk()?), digit);
     let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, pairs), fours);
     // Each 64 bits hold a number's upper eight digits, then its lower eight.
     let eights = _mm256_madd_epi16(_mm256_packus_epi32(low, high), _mm256_set1_epi32(0x0001_2710));
@@ -65,59 +68,71 @@ fn scales(scales: &[Scale; 4]) -> (__m256d, __m256d) {
     (_mm256_unpacklo_pd(low, high), _mm256_unpackhi_pd(low, high))
 }
 
-/// What was found wrong, as masks over four numbers.
-struct Faults {
-    /// Some number is none.
-    invalid: __m256d,
-    /// Some number is beyond its field's range.
-    beyond: __m256d,
-}
-
-/// Converts the numbers of a lane into its row and ends it.
+/// Converts the numbers of all lanes into their rows and ends these; `None` if some number is none.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-pub(super) fn finish(
+#[inline(never)]
+pub(super) fn finish<const L: usize>(
     plan: &QuickPlan,
-    lane: usize,
-    from: Lane,
-    keys: &[KeyPart; KEY_PARTS_MAX],
+    lanes: &[Lane; L],
+    keys: &Keys<L>,
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let stage = &work.memory.stages[lane];
     let zero = _mm256_setzero_pd();
     let mut faults = Faults { invalid: zero, beyond: zero };
-    convert_floats(plan, stage, rows.floats(lane), &mut faults)?;
-    let mut is_beyond = false;
-    for long in work.memory.long_floats.iter().filter(|long| long.lane == lane) {
+    for lane in 0..L {
+        convert_floats(plan, &work.stages[lane], rows.floats(lane), &mut faults)?;
+    }
+    for lane in 0..L {
+        convert_ints(plan, &work.stages[lane], rows.ints(lane), &mut faults)?;
+    }
+    if plan.groups > plan.first_other {
+        for lane in 0..L {
+            check_others(&work.stages[lane], plan.first_other..plan.groups, &mut faults)?;
+        }
+    }
+    if _mm256_movemask_pd(faults.invalid) != 0 {
+        return None;
+    }
+    let mut is_beyond = _mm256_movemask_pd(faults.beyond) != 0;
+    for long in &work.memory.long_floats {
         let (group, place) = (usize::from(long.slot) / 4, usize::from(long.slot) % 4);
         let [low, high] = plan.float_ranges.get(group)?;
         is_beyond |= !(low[place] <= long.value && long.value <= high[place]);
-        rows.floats(lane)[group][place] = long.value;
+        rows.floats(long.lane)[group][place] = long.value;
     }
-    convert_ints(plan, stage, rows.ints(lane), &mut faults)?;
-    if plan.groups > plan.first_other {
-        let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
-        let others = plan.first_other..plan.groups;
-        for (digits, scale) in digits.get(others.clone())?.iter().zip(scale.get(others)?) {
-            let (_, least) = scales(scale);
-            faults.compare(as_floats(mantissas(digits)?), least);
+    for lane in 0..L {
+        end_row::<L>(plan, lane, &keys[lane], work, rows)?;
+    }
+    if is_beyond || !work.memory.odd.is_empty() {
+        for (lane, from) in lanes.iter().enumerate() {
+            settle(plan, lane, *from, is_beyond, work, rows);
         }
     }
-    let mut time_ms = work.times_ms[lane];
-    if plan.time_is_number && time_ms < 0 {
-        let slot = usize::from(plan.time_stage);
+    Some(())
+}
+
+/// Writes what else a row has: its time, its key, and what is present. One copy per number of
+/// lanes has one caller each, and is inlined.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn end_row<const L: usize>(
+    plan: &QuickPlan,
+    lane: usize,
+    keys: &[KeyPart; KEY_PARTS_MAX],
+    work: &Work<'_>,
+    rows: &mut Rows<'_>,
+) -> Option<()> {
+    let mut time = Timestamp::from_ms(work.times_ms[lane]);
+    if plan.time_is_number && time.is_none() {
+        let (slot, stage) = (usize::from(plan.time_stage), &work.stages[lane]);
         let [sign, least] = stage.scales[slot];
         let number = mantissa(&stage.digits[slot]);
         if (number as f64) < f64::from_bits(least) {
             return None;
         }
-        time_ms = time::parse_number(sign != 0, number, 0, plan.time_unit)?.as_ms();
+        time = time::parse_number(sign != 0, number, 0, plan.time_unit);
     }
-    if _mm256_movemask_pd(faults.invalid) != 0 {
-        return None;
-    }
-    let time = Timestamp::from_ms(time_ms)?;
     let parts = keys.iter().take(plan.key_parts);
     let parts = parts.map(|(start, size)| (&work.buffer[*start..], *size));
     match (rows.presence(lane), &plan.presence[..]) {
@@ -125,12 +140,16 @@ pub(super) fn finish(
         ([word], [present]) => *word = *present,
         (words, presence) => words.copy_from_slice(presence),
     }
-    rows.finish(lane, time, parts, plan.is_complete);
-    is_beyond |= _mm256_movemask_pd(faults.beyond) != 0;
-    if is_beyond || !work.memory.odd.is_empty() {
-        settle(plan, lane, from, is_beyond, work, rows);
-    }
+    rows.finish(lane, time?, parts, plan.is_complete);
     Some(())
+}
+
+/// What was found wrong, as masks over four numbers.
+struct Faults {
+    /// Some number is none.
+    invalid: __m256d,
+    /// Some number is beyond its field's range.
+    beyond: __m256d,
 }
 
 impl Faults {
@@ -150,18 +169,18 @@ fn convert_floats(
     row: &mut [[f64; 4]],
     faults: &mut Faults,
 ) -> Option<()> {
-    let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
     let count = row.len();
-    let (ranges, digits) = (plan.float_ranges.get(..count)?, digits.get(..count)?);
-    let scale = scale.get(..count)?;
+    let digits = stage.digits.as_chunks::<4>().0.get(..count)?;
+    let scale = stage.scales.as_chunks::<4>().0.get(..count)?;
+    let ranges = plan.float_ranges.get(..count)?;
     for at in 0..count {
         let mantissa = as_floats(mantissas(&digits[at])?);
         let (divisor, least) = scales(&scale[at]);
-        let [low, high] = &ranges[at];
         faults.compare(mantissa, least);
         // Both operands are exact, so the one division rounds correctly. Adding 0 turns -0 to 0.
         let value = _mm256_add_pd(_mm256_div_pd(mantissa, divisor), _mm256_setzero_pd());
         let value = _mm256_permute4x64_pd::<0xd8>(value);
+        let [low, high] = &ranges[at];
         let under = _mm256_cmp_pd::<_CMP_NGE_UQ>(value, load_floats(low));
         let over = _mm256_cmp_pd::<_CMP_NLE_UQ>(value, load_floats(high));
         faults.beyond = _mm256_or_pd(faults.beyond, _mm256_or_pd(under, over));
@@ -178,23 +197,36 @@ fn convert_ints(
     row: &mut [[i64; 4]],
     faults: &mut Faults,
 ) -> Option<()> {
-    let (digits, scale) = (stage.digits.as_chunks::<4>().0, stage.scales.as_chunks::<4>().0);
     let (first, count) = (plan.float_ranges.len(), row.len());
-    let (ranges, digits) = (plan.int_ranges.get(..count)?, digits.get(first..)?.get(..count)?);
-    let scale = scale.get(first..)?.get(..count)?;
+    let digits = stage.digits.as_chunks::<4>().0.get(first..)?.get(..count)?;
+    let scale = stage.scales.as_chunks::<4>().0.get(first..)?.get(..count)?;
+    let ranges = plan.int_ranges.get(..count)?;
     for at in 0..count {
         let mantissa = mantissas(&digits[at])?;
         let (sign, least) = scales(&scale[at]);
-        let [low, high] = &ranges[at];
         faults.compare(as_floats(mantissa), least);
         let sign = _mm256_castpd_si256(sign);
         let value = _mm256_sub_epi64(_mm256_xor_si256(mantissa, sign), sign);
         let value = _mm256_permute4x64_epi64::<0xd8>(value);
+        let [low, high] = &ranges[at];
         let under = _mm256_cmpgt_epi64(load_ints(low), value);
         let over = _mm256_cmpgt_epi64(value, load_ints(high));
         let out = _mm256_castsi256_pd(_mm256_or_si256(under, over));
         faults.beyond = _mm256_or_pd(faults.beyond, out);
         store_ints(&mut row[at], value);
+    }
+    Some(())
+}
+
+/// Looks for what is no number among those that nobody wants.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn check_others(stage: &Stage, groups: Range<usize>, faults: &mut Faults) -> Option<()> {
+    let digits = stage.digits.as_chunks::<4>().0.get(groups.clone())?;
+    let scale = stage.scales.as_chunks::<4>().0.get(groups)?;
+    for (digits, scale) in digits.iter().zip(scale) {
+        let (_, least) = scales(scale);
+        faults.compare(as_floats(mantissas(digits)?), least);
     }
     Some(())
 }

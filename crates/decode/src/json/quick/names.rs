@@ -87,7 +87,9 @@ impl Names {
             text[..head.len()].copy_from_slice(head);
             mask[..head.len()].fill(0xff);
             let number = match step.kind.get() {
-                Kind::Float | Kind::AnyFloat => Some((step.stage, u32::MAX)),
+                Kind::Decimal | Kind::SignedDecimal | Kind::Float | Kind::AnyFloat => {
+                    Some((step.stage, u32::MAX))
+                }
                 Kind::Int | Kind::SignedInt | Kind::TimeNumber => Some((step.stage, 0)),
                 _ => None,
             };

@@ -17,7 +17,12 @@ use crate::DecodeLimits;
 /// What is read at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number without sign that is staged for conversion to a float, or only to be checked.
+    /// A number without sign and with a point that is staged for conversion to a float, or only
+    /// to be checked.
+    Decimal,
+    /// The same with or without sign.
+    SignedDecimal,
+    /// The same without sign, with or without a point.
     Float,
     /// The same with or without sign, of any length.
     AnyFloat,
@@ -49,8 +54,8 @@ impl Kind {
     /// Returns whether the value waits in a stage for its conversion.
     pub(super) fn is_staged(self) -> bool {
         match self {
-            Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => true,
-            Kind::TimeNumber | Kind::Bool => true,
+            Kind::Decimal | Kind::SignedDecimal | Kind::Float | Kind::AnyFloat => true,
+            Kind::Int | Kind::SignedInt | Kind::TimeNumber | Kind::Bool => true,
             Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText => false,
             Kind::Any | Kind::More | Kind::End => false,
         }
@@ -77,6 +82,8 @@ pub(super) struct Step {
     pub(super) may_lack: bool,
     /// The slot of a text or the part of a key.
     pub(super) slot: u16,
+    /// Its place among the plan's steps.
+    pub(super) index: u32,
     /// How many objects are open around the value.
     pub(super) depth: u16,
     /// The rule of the field that the value is for.
@@ -230,11 +237,15 @@ impl QuickPlan {
         while let Some((head, tail)) = rest.split_first_chunk::<LITERAL_BYTES>()
             && !tail.is_empty()
         {
-            self.steps.push(Step::of(Kind::More).with_literal(head));
+            self.push(Step::of(Kind::More).with_literal(head));
             rest = tail;
         }
         let may_lack = plain && literal.len() <= LITERAL_BYTES;
-        self.steps.push(Step { may_lack, ..last.with_literal(rest) });
+        self.push(Step { may_lack, ..last.with_literal(rest) });
+    }
+
+    fn push(&mut self, step: Step) {
+        self.steps.push(Step { index: self.steps.len() as u32, ..step });
     }
 }
 
@@ -248,6 +259,7 @@ impl Step {
             stage: 0,
             may_lack: false,
             slot: 0,
+            index: 0,
             depth: 0,
             rule: None,
         }
@@ -295,7 +307,7 @@ impl Learner<'_> {
             b'"' => Step::of(Kind::OtherText),
             b'0'..=b'9' | b'-' if self.next_stage < SLOTS => {
                 self.next_stage += 1;
-                Step { stage: (self.next_stage - 1) as u8, ..Step::of(Kind::Float) }
+                Step { stage: (self.next_stage - 1) as u8, ..Step::of(Kind::Decimal) }
             }
             _ => Step::of(Kind::Any),
         }
@@ -321,7 +333,7 @@ impl Learner<'_> {
                 return Some(step);
             }
             Slot::Float(slot) => {
-                step.kind.set(Kind::Float);
+                step.kind.set(Kind::Decimal);
                 step.stage = slot as u8;
                 let ranges = &mut self.plan.float_ranges[usize::from(slot) / 4];
                 ranges[0][usize::from(slot) % 4] = rule.float_low;
@@ -362,7 +374,8 @@ impl Learner<'_> {
 /// Returns what may be read in place of a value that is not there; `None` where it must be.
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
     let value: &[u8] = match step.kind.get() {
-        Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => b"0",
+        Kind::Decimal | Kind::SignedDecimal | Kind::Float | Kind::AnyFloat => b"0.0",
+        Kind::Int | Kind::SignedInt => b"0",
         Kind::Bool => b"false",
         Kind::Text | Kind::OtherText => b"\"",
         Kind::Any => b"",

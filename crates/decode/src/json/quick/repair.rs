@@ -27,13 +27,14 @@ const LACKING_MAX: u8 = 4;
 type Repaired<'w, const L: usize> = ([usize; L], [&'w Window; L]);
 
 /// Returns where the lanes stand and what they look at once the literal of a step does stand in
-/// all of them; `None` if that cannot be said. A lane that lacks the value looks at a stand-in,
+/// all of them; `None` if that cannot be said. `before` is where they stood at the last step, if
+/// that was no detour. A lane that lacks the value looks at a stand-in,
 /// and stands where reading that leads it to where it is.
 #[cold]
 #[inline(never)]
 pub(super) fn repair<'w, const L: usize>(
     plan: &'w QuickPlan,
-    index: usize,
+    step: &Step,
     text: Text<'w>,
     lanes: &[Lane; L],
     mut at: [usize; L],
@@ -41,6 +42,7 @@ pub(super) fn repair<'w, const L: usize>(
     work: &mut Work<'_>,
 ) -> Option<Repaired<'w, L>> {
     let mut windows: [&Window; L] = [&[0; 64]; L];
+    let index = step.index as usize;
     for lane in 0..L {
         let spot = Spot { plan, index, lane, from: lanes[lane] };
         let found = spot.repair(at[lane], before[lane], work)?;
@@ -115,20 +117,48 @@ impl Spot<'_> {
     pub(super) fn read_again(&self, value: usize, at: usize, work: &mut Work<'_>) -> Option<usize> {
         let (cell, end) = self.value_at(value, work)?;
         if end != at {
-            self.widen(work.buffer[value]);
+            self.widen(work.buffer.get(value..end)?);
             work.note_odd(self.plan, self.lane, self.index, cell)?;
         }
         Some(end)
     }
 
-    /// Lets the step take more from now on: a value was odd only by its sign or length.
-    fn widen(&self, first: u8) {
+    /// Lets the step take more from now on, if a value was odd only by its sign, point or length.
+    fn widen(&self, value: &[u8]) {
         let kind = &self.step().kind;
+        let is_negative = value.starts_with(b"-");
+        if !is_negative && !value.first().is_some_and(u8::is_ascii_digit) {
+            return;
+        }
+        let is_long = value.len() > 15 || value.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        let needed = match (is_negative, value.contains(&b'.')) {
+            _ if is_long => Kind::AnyFloat,
+            (false, true) => Kind::Decimal,
+            (true, true) => Kind::SignedDecimal,
+            (false, false) => Kind::Float,
+            (true, false) => Kind::AnyFloat,
+        };
         match kind.get() {
-            Kind::Float => kind.set(Kind::AnyFloat),
-            Kind::Int if first == b'-' => kind.set(Kind::SignedInt),
+            Kind::Decimal => kind.set(needed),
+            Kind::SignedDecimal | Kind::Float if kind.get() != needed => kind.set(Kind::AnyFloat),
+            Kind::Int if is_negative => kind.set(Kind::SignedInt),
             _ => {}
         }
+    }
+
+    /// Reads what has no point where a decimal should; returns where it ends. `at` is where the
+    /// step's literal stands.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn no_decimal(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
+        let value = at.checked_add(usize::from(self.step().length))?;
+        if work.detours[self.lane] == self.index {
+            return None;
+        }
+        let (cell, end) = self.value_at(value, work)?;
+        self.widen(work.buffer.get(value..end)?);
+        work.note_odd(self.plan, self.lane, self.index, cell)?;
+        Some(end)
     }
 
     /// Reads what stands instead of a text at the step; returns where it ends.
@@ -199,7 +229,7 @@ impl Spot<'_> {
         let bytes = work.buffer.get(self.from.start..self.from.end)?;
         let start = (at + usize::from(step.length)).checked_sub(self.from.start)?;
         let (number, end) = scan_number(bytes, start)?;
-        work.memory.stages[lane].neutralise(step.stage, self.plan.groups_of_rows());
+        work.stages[lane].neutralise(step.stage, self.plan.groups_of_rows());
         if step.rule.is_some() {
             let value = number.to_float(bytes);
             work.memory.long_floats.push(LongFloat { lane, slot: step.stage, value });

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::{
     simd::{Window, load16, load32, store16},
-    table::{BOOLS, FLOATS, INTS, SHAPES, Shape},
+    table::{BOOLS, FLOATS, INTS, NEGATIVE_FLOAT, NEGATIVE_INT, SHAPES, Shape},
     work::Stage,
 };
 
@@ -16,9 +16,9 @@ use super::{
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn others(text: __m128i) -> u32 {
-    // Moved so, digits are the ten largest of the signed bytes.
+    // Moved so, digits are the ten largest of the signed bytes; what is less becomes negative.
     let moved = _mm_add_epi8(text, _mm_set1_epi8(0x46));
-    _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_set1_epi8(0x76), moved)) as u32
+    _mm_movemask_epi8(_mm_subs_epi8(moved, _mm_set1_epi8(0x76))) as u32
 }
 
 /// Takes the first mark away if it is a point. By masks and not by a look at that character: the
@@ -33,8 +33,7 @@ fn behind_point(text: __m128i, marks: u32) -> u32 {
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
-    let digits = _mm_and_si128(text, _mm_set1_epi8(15));
-    let digits = _mm_shuffle_epi8(digits, load16(&shape.shuffle));
+    let digits = _mm_shuffle_epi8(text, load16(&shape.shuffle));
     store16(&mut stage.digits[usize::from(slot)], digits);
     stage.scales[usize::from(slot)] = shape.scale;
 }
@@ -47,12 +46,42 @@ fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
 pub(super) fn stage_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     let vector = load16(text);
     let marks = others(vector);
-    // Without a mark this is 32, which leads to an entry that is no number, and so below.
-    let whole = marks.trailing_zeros();
-    let length = behind_point(vector, marks).trailing_zeros();
-    let shape = (whole << 4 | length) as usize & 0xff;
-    stage(vector, staged, slot, &SHAPES[FLOATS + shape]);
-    length as usize
+    let whole = marks.trailing_zeros() as usize;
+    let length = behind_point(vector, marks).trailing_zeros() as usize;
+    stage(vector, staged, slot, &SHAPES[FLOATS + 16 * whole + length]);
+    length
+}
+
+/// [`stage_float`] for a number with a point behind its first digits; `None` if there is none.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_decimal(text: &[u8; 33], staged: &mut Stage, slot: u8) -> Option<usize> {
+    let vector = load16(text.first_chunk()?);
+    let marks = others(vector);
+    let whole = marks.trailing_zeros() as usize;
+    let length = _blsr_u32(marks).trailing_zeros() as usize;
+    if text[whole] != b'.' {
+        return None;
+    }
+    stage(vector, staged, slot, &SHAPES[FLOATS + 16 * whole + length]);
+    Some(length)
+}
+
+/// [`stage_decimal`] for a number with or without sign.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn stage_signed_decimal(text: &[u8; 33], staged: &mut Stage, slot: u8) -> Option<usize> {
+    let vector = load16(text.first_chunk()?);
+    let negative = u32::from(text[0] == b'-');
+    let marks = others(vector) & !negative;
+    let whole = marks.trailing_zeros() as usize;
+    let length = _blsr_u32(marks).trailing_zeros() as usize;
+    if text[whole] != b'.' {
+        return None;
+    }
+    let sign = negative as usize * NEGATIVE_FLOAT;
+    stage(vector, staged, slot, &SHAPES[FLOATS + sign + 16 * whole + length]);
+    Some(length)
 }
 
 /// [`stage_float`] for a number with or without sign.
@@ -62,11 +91,11 @@ pub(super) fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> 
     let vector = load16(text);
     let negative = u32::from(text[0] == b'-');
     let marks = others(vector) & !negative;
-    let whole = marks.trailing_zeros();
-    let length = behind_point(vector, marks).trailing_zeros();
-    let shape = (negative << 8 | (whole << 4 | length) & 0xff) as usize;
-    stage(vector, staged, slot, &SHAPES[FLOATS + (shape & 0x1ff)]);
-    length as usize
+    let whole = marks.trailing_zeros() as usize;
+    let length = behind_point(vector, marks).trailing_zeros() as usize;
+    let sign = negative as usize * NEGATIVE_FLOAT;
+    stage(vector, staged, slot, &SHAPES[FLOATS + sign + 16 * whole + length]);
+    length
 }
 
 /// [`stage_float`] for a number without sign and point.
@@ -74,9 +103,9 @@ pub(super) fn stage_any_float(text: &[u8; 16], staged: &mut Stage, slot: u8) -> 
 #[inline]
 pub(super) fn stage_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     let vector = load16(text);
-    let length = others(vector).trailing_zeros();
-    stage(vector, staged, slot, &SHAPES[INTS + (length as usize & 15)]);
-    length as usize
+    let length = others(vector).trailing_zeros() as usize;
+    stage(vector, staged, slot, &SHAPES[INTS + length]);
+    length
 }
 
 /// [`stage_float`] for a number without point, with or without sign.
@@ -85,10 +114,9 @@ pub(super) fn stage_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize 
 pub(super) fn stage_signed_int(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize {
     let vector = load16(text);
     let negative = u32::from(text[0] == b'-');
-    let length = (others(vector) & !negative).trailing_zeros();
-    let shape = (negative << 4 | length & 15) as usize & 0x1f;
-    stage(vector, staged, slot, &SHAPES[INTS + shape]);
-    length as usize
+    let length = (others(vector) & !negative).trailing_zeros() as usize;
+    stage(vector, staged, slot, &SHAPES[INTS + negative as usize * NEGATIVE_INT + length]);
+    length
 }
 
 /// [`stage_any_float`] where `points` is all ones, [`stage_signed_int`] where it is 0, without a
@@ -107,8 +135,8 @@ pub(super) fn stage_number(
     let whole = marks.trailing_zeros();
     let there = _mm_movemask_epi8(_mm_cmpeq_epi8(vector, _mm_set1_epi8(b'.' as i8))) as u32;
     let length = (marks ^ (_blsi_u32(marks) & there & points)).trailing_zeros();
-    let float = FLOATS as u32 + (negative << 8 | (whole << 4 | length) & 0xff);
-    let int = INTS as u32 + (negative << 4 | whole & 15);
+    let float = FLOATS as u32 + negative * NEGATIVE_FLOAT as u32 + 16 * whole + length;
+    let int = INTS as u32 + negative * NEGATIVE_INT as u32 + whole;
     stage(vector, staged, slot, SHAPES.get((float & points | int & !points) as usize)?);
     Some(length as usize)
 }
@@ -131,7 +159,7 @@ pub(super) fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize
     length
 }
 
-/// Returns the length of the text that starts at `from` and that a quote ends: at most 31 bytes
+/// Returns the length of the text that starts at `from` and that a quote ends: at most 32 bytes
 /// of ASCII without backslash and control character.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
@@ -143,6 +171,6 @@ pub(super) fn quoted_length(window: &Window, from: usize) -> Option<usize> {
     let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
     let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
     let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
-    // Without any end the size is 32, and the byte looked at is no quote either.
-    (window[from + (size & 31)] == b'"').then_some(size)
+    // Without any end the size is 32; that of a text with an end at once behind, too.
+    (window[(from & 31) + size] == b'"').then_some(size)
 }

@@ -15,13 +15,19 @@ pub(super) struct Shape {
 /// bits of the least mantissa that has no leading zero. Infinity there: no number of this shape.
 pub(super) type Scale = [u64; 2];
 
-/// The entry of a float: sign << 8 | digits before the point << 4 | length. The sign counts as a
-/// digit, and a length of as many as the digits is a float without a point.
+/// The entry of a float: `FLOATS` + `NEGATIVE_FLOAT` if it has a sign + 16 · digits before the point
+/// + length. The sign counts as a digit, and a length of as many as the digits is a float without
+/// a point. Both are at most 15, or 32 where there is none, which leads to no number's entry.
 pub(super) const FLOATS: usize = 0;
-/// The entry of an integer: `INTS` + sign << 4 | length.
-pub(super) const INTS: usize = 512;
+/// See [`FLOATS`].
+pub(super) const NEGATIVE_FLOAT: usize = 512;
+/// The entry of an integer: `INTS` + `NEGATIVE_INT` if it has a sign + length, which is at most 15,
+/// or 32.
+pub(super) const INTS: usize = FLOATS + NEGATIVE_FLOAT + 16 * 32 + 32 + 1;
+/// See [`INTS`].
+pub(super) const NEGATIVE_INT: usize = 64;
 /// As many entries as there are.
-const ENTRIES: usize = 544;
+const ENTRIES: usize = INTS + NEGATIVE_INT + 32 + 1;
 
 /// The digits and scales of false, true and neither.
 pub(super) static BOOLS: [([u8; 16], Scale); 3] =
@@ -48,16 +54,17 @@ const fn shapes() -> [Shape; ENTRIES] {
     while sign < 2 {
         let mut whole = sign + 1;
         while whole < 16 {
-            table[FLOATS + (sign << 8 | whole << 4 | whole)] = float(sign, whole, whole);
+            table[FLOATS + sign * NEGATIVE_FLOAT + 16 * whole + whole] = float(sign, whole, whole);
             // A point without digits behind it is no number.
             let mut length = whole + 2;
             while length < 16 {
-                table[FLOATS + (sign << 8 | whole << 4 | length)] = float(sign, whole, length);
+                table[FLOATS + sign * NEGATIVE_FLOAT + 16 * whole + length] =
+                    float(sign, whole, length);
                 length += 1;
             }
             let mut shape = float(sign, whole, whole);
             shape.scale[0] = if sign == 1 { u64::MAX } else { 0 };
-            table[INTS + (sign << 4 | whole)] = shape;
+            table[INTS + sign * NEGATIVE_INT + whole] = shape;
             whole += 1;
         }
         sign += 1;

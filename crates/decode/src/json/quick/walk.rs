@@ -17,21 +17,25 @@ use super::{
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     repair::{Spot, repair},
     simd::{Text, Window, load32},
-    stage::{quoted_length, stage_any_float, stage_bool, stage_float, stage_int, stage_signed_int},
+    stage::{
+        quoted_length, stage_any_float, stage_bool, stage_decimal, stage_float, stage_int,
+        stage_signed_decimal, stage_signed_int,
+    },
     work::Work,
 };
 
 /// A part of the key: where it starts in the buffer, and its length.
 pub(super) type KeyPart = (usize, usize);
 
-/// Where the lanes stand.
+/// The parts of each lane's key.
+pub(super) type Keys<const L: usize> = [[KeyPart; KEY_PARTS_MAX]; L];
+
+/// What stays the same while the lanes walk. Where they stand is no part of it: that lives in
+/// registers, which it could not as long as anything that reads values were lent it.
+#[derive(Clone, Copy)]
 pub(super) struct Walk<'w, const L: usize> {
     plan: &'w QuickPlan,
     lanes: &'w [Lane; L],
-    pub(super) at: [usize; L],
-    /// What they look at.
-    pub(super) windows: [&'w Window; L],
-    pub(super) keys: [[KeyPart; KEY_PARTS_MAX]; L],
 }
 
 /// Reads messages of a plan's shape into rows; `None` if any has another shape, or may have.
@@ -43,148 +47,157 @@ pub(super) fn read<'w, const L: usize>(
     work: &mut Work<'_>,
     rows: &mut Rows<'_>,
 ) -> Option<()> {
-    let mut walk = Walk::start(plan, text, lanes, work)?;
-    for (index, step) in plan.steps.iter().enumerate() {
+    let walk = Walk::start(plan, lanes, work);
+    let mut keys = [[(0, 0); KEY_PARTS_MAX]; L];
+    let mut at = lanes.map(|lane| lane.start);
+    let mut before = [&[0; 64]; L];
+    for step in &plan.steps {
         let literal = load32(&step.literal);
         let mut differs = _mm256_setzero_si256();
-        let mut windows = walk.windows;
-        for (window, at) in windows.iter_mut().zip(walk.at) {
-            *window = text.window(at)?;
-            let there = load32(window.first_chunk()?);
-            differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
-        }
-        if _mm256_testz_si256(differs, load32(&step.mask)) == 0 {
-            // What the lanes looked at before tells where they stood before the last value.
-            let before = walk.windows.map(|window| text.place_of(window));
-            (walk.at, windows) = repair(plan, index, text, lanes, walk.at, &before, work)?;
-        }
-        walk.windows = windows;
-        walk.values::<true>(index, step, work, rows)?;
-    }
-    for (lane, from) in lanes.iter().enumerate() {
-        if walk.at[lane] != from.end {
-            return None;
-        }
-        finish(plan, lane, *from, &walk.keys[lane], work, rows)?;
-    }
-    Some(())
-}
-
-impl<'w, const L: usize> Walk<'w, L> {
-    /// Returns a walk in which each lane stands where its message starts.
-    #[inline(always)]
-    pub(super) fn start(
-        plan: &'w QuickPlan,
-        text: Text<'w>,
-        lanes: &'w [Lane; L],
-        work: &mut Work<'_>,
-    ) -> Option<Walk<'w, L>> {
-        let at = lanes.map(|lane| lane.start);
-        let keys = [[(0, 0); KEY_PARTS_MAX]; L];
         let mut windows = [&[0; 64]; L];
         for lane in 0..L {
             windows[lane] = text.window(at[lane])?;
-            for slot in &plan.unused {
-                work.memory.stages[lane].neutralise(*slot, plan.groups_of_rows());
+            let there = load32(windows[lane].first_chunk()?);
+            differs = _mm256_or_si256(differs, _mm256_xor_si256(there, literal));
+        }
+        if _mm256_testz_si256(differs, load32(&step.mask)) == 0 {
+            let before = before.map(|window| text.place_of(window));
+            (at, windows) = repair(plan, step, text, lanes, at, &before, work)?;
+        }
+        before = windows;
+        at = walk.values::<true>(step, at, windows, &mut keys, work, rows)?;
+    }
+    if (0..L).any(|lane| at[lane] != lanes[lane].end) {
+        return None;
+    }
+    finish(plan, lanes, &keys, work, rows)
+}
+
+impl<'w, const L: usize> Walk<'w, L> {
+    /// Returns a walk of lanes in which no number stands that is not read on it.
+    #[inline(always)]
+    pub(super) fn start(
+        plan: &'w QuickPlan,
+        lanes: &'w [Lane; L],
+        work: &mut Work<'_>,
+    ) -> Walk<'w, L> {
+        for slot in &plan.unused {
+            for stage in work.stages.iter_mut().take(L) {
+                stage.neutralise(*slot, plan.groups_of_rows());
             }
         }
-        Some(Walk { plan, lanes, at, windows, keys })
+        Walk { plan, lanes }
     }
 
-    /// Reads the values of a step whose literal stands in all lanes. Each of its two callers has a
-    /// copy of its own, which is inlined: shared, four orders took a quarter more instructions.
+    /// Reads the values of a step whose literal stands in all lanes; returns where they end. Each
+    /// of its two callers has a copy of its own, which is inlined: shared, four orders took a
+    /// quarter more instructions.
     #[target_feature(enable = "avx2,bmi1,bmi2")]
     #[inline]
     pub(super) fn values<const IN_ORDER: bool>(
-        &mut self,
-        index: usize,
+        self,
         step: &Step,
+        mut at: [usize; L],
+        windows: [&Window; L],
+        keys: &mut Keys<L>,
         work: &mut Work<'_>,
         rows: &mut Rows<'_>,
-    ) -> Option<()> {
+    ) -> Option<[usize; L]> {
         let length = usize::from(step.length) & 31;
         let slot = step.stage;
         macro_rules! staged {
             ($stage:ident) => {
                 for lane in 0..L {
-                    let number = self.windows[lane][length..].first_chunk()?;
-                    let advance = $stage(number, &mut work.memory.stages[lane], slot);
-                    self.at[lane] = self.at[lane].wrapping_add(length + advance);
+                    let number = windows[lane][length..].first_chunk()?;
+                    let advance = $stage(number, &mut work.stages[lane], slot);
+                    at[lane] = at[lane].wrapping_add(length + advance);
+                }
+            };
+        }
+        macro_rules! decimals {
+            ($stage:ident) => {
+                for lane in 0..L {
+                    let number = windows[lane][length..].first_chunk()?;
+                    at[lane] = match $stage(number, &mut work.stages[lane], slot) {
+                        Some(advance) => at[lane].wrapping_add(length + advance),
+                        None => self.spot(lane, step).no_decimal(at[lane], work)?,
+                    };
                 }
             };
         }
         match step.kind.get() {
+            Kind::Decimal => decimals!(stage_decimal),
+            Kind::SignedDecimal => decimals!(stage_signed_decimal),
             Kind::Float => staged!(stage_float),
             Kind::AnyFloat => {
-                let before = self.at;
+                let before = at;
                 staged!(stage_any_float);
                 for (lane, before) in before.into_iter().enumerate() {
-                    let advance = self.at[lane].wrapping_sub(before) & 63;
-                    let behind = self.windows[lane][advance];
+                    let advance = at[lane].wrapping_sub(before) & 63;
+                    let behind = windows[lane][advance];
                     if advance >= length + 16 || behind | 0x20 == b'e' {
-                        self.at[lane] = self.spot(lane, index).long_float(before, work)?;
+                        at[lane] = self.spot(lane, step).long_float(before, work)?;
                     }
                 }
             }
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
-            Kind::Text | Kind::Key | Kind::OtherText => {
-                return self.texts(index, step, work, rows);
+            Kind::Text => {
+                for lane in 0..L {
+                    at[lane] = if let Some(size) = quoted_length(windows[lane], length) {
+                        let text = windows[lane][length..].first_chunk()?;
+                        rows.set_short_text(lane, step.slot, text, size);
+                        at[lane].wrapping_add(length + size + 1)
+                    } else {
+                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
+                    };
+                }
+            }
+            Kind::Key => {
+                for lane in 0..L {
+                    at[lane] = if let Some(size @ 1..) = quoted_length(windows[lane], length) {
+                        let part = usize::from(step.slot) % KEY_PARTS_MAX;
+                        keys[lane][part] = (at[lane] + length, size);
+                        at[lane].wrapping_add(length + size + 1)
+                    } else {
+                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
+                    };
+                }
+            }
+            Kind::OtherText => {
+                for lane in 0..L {
+                    at[lane] = if let Some(size) = quoted_length(windows[lane], length) {
+                        at[lane].wrapping_add(length + size + 1)
+                    } else {
+                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
+                    };
+                }
             }
             Kind::TimeText => {
                 for lane in 0..L {
-                    let window = self.windows[lane];
+                    let window = windows[lane];
                     let found = work.memory.times.read(window[length..].first_chunk()?);
-                    self.at[lane] = match found {
+                    at[lane] = match found {
                         Some(time_ms) if window[length + 24] == b'"' => {
                             work.times_ms[lane] = time_ms;
-                            self.at[lane] + length + 25
+                            at[lane] + length + 25
                         }
-                        _ => self.spot(lane, index).text_time(self.at[lane], work)?,
+                        _ => self.spot(lane, step).text_time(at[lane], work)?,
                     };
                 }
             }
             Kind::Any => {
                 for lane in 0..L {
-                    self.at[lane] = self.spot(lane, index).any_value(self.at[lane], work)?;
+                    at[lane] = self.spot(lane, step).any_value(at[lane], work)?;
                 }
             }
-            Kind::More | Kind::End => self.at = self.at.map(|at| at + length),
+            Kind::More | Kind::End => at = at.map(|at| at.wrapping_add(length)),
         }
-        Some(())
+        Some(at)
     }
 
-    #[target_feature(enable = "avx2,bmi1,bmi2")]
-    #[inline]
-    fn texts(
-        &mut self,
-        index: usize,
-        step: &Step,
-        work: &mut Work<'_>,
-        rows: &mut Rows<'_>,
-    ) -> Option<()> {
-        let length = usize::from(step.length) & 31;
-        let kind = step.kind.get();
-        for lane in 0..L {
-            let (at, window) = (self.at[lane], self.windows[lane]);
-            let size = quoted_length(window, length);
-            let Some(size) = size.filter(|size| *size > 0 || kind != Kind::Key) else {
-                let spot = self.spot(lane, index);
-                self.at[lane] = spot.long_text(at, &mut self.keys[lane], work, rows)?;
-                continue;
-            };
-            if kind == Kind::Text {
-                rows.set_short_text(lane, step.slot, window[length..].first_chunk()?, size);
-            } else if kind == Kind::Key {
-                self.keys[lane][usize::from(step.slot) % KEY_PARTS_MAX] = (at + length, size);
-            }
-            self.at[lane] = at.wrapping_add(length + size + 1);
-        }
-        Some(())
-    }
-
-    fn spot(&self, lane: usize, index: usize) -> Spot<'w> {
-        Spot { plan: self.plan, index, lane, from: self.lanes[lane] }
+    fn spot(&self, lane: usize, step: &Step) -> Spot<'w> {
+        Spot { plan: self.plan, index: step.index as usize, lane, from: self.lanes[lane] }
     }
 }

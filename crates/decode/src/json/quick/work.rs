@@ -18,6 +18,7 @@ pub(super) const SLOTS: usize = 256;
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 pub(super) struct Stage {
+    /// As characters or numbers: the lower half of a byte counts.
     pub(super) digits: [[u8; 16]; SLOTS],
     pub(super) scales: [Scale; SLOTS],
 }
@@ -49,24 +50,26 @@ pub(super) struct LongFloat {
     pub(super) value: f64,
 }
 
-/// The memory of a quick reader, kept from message to message.
+/// The stages of a quick reader, one per lane.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    pub(super) stages: Box<[Stage; LANES_MAX]>,
-    pub(super) odd: Vec<Odd>,
-    pub(super) long_floats: Vec<LongFloat>,
-    pub(super) times: TimeCache,
-}
+pub(crate) struct Stages(Box<[Stage; LANES_MAX]>);
 
-impl Memory {
-    /// Returns memory for messages of that layout.
-    pub(crate) fn new(layout: &Layout) -> Memory {
+impl Stages {
+    /// Returns stages for messages of that layout.
+    pub(crate) fn new(layout: &Layout) -> Stages {
         let groups = [layout.floats.len().div_ceil(4), layout.ints.len().div_ceil(4)];
         let mut stage = Stage { digits: [[0; 16]; SLOTS], scales: [NEUTRAL_FLOAT; SLOTS] };
         (0..=255).for_each(|slot| stage.neutralise(slot, groups));
-        let stages = Box::new([stage.clone(), stage.clone(), stage.clone(), stage]);
-        Memory { stages, odd: Vec::new(), long_floats: Vec::new(), times: TimeCache::default() }
+        Stages(Box::new([stage.clone(), stage.clone(), stage.clone(), stage]))
     }
+}
+
+/// What else a quick reader keeps from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(super) odd: Vec<Odd>,
+    pub(super) long_floats: Vec<LongFloat>,
+    pub(super) times: TimeCache,
 }
 
 /// What one reading works with.
@@ -75,6 +78,7 @@ pub(crate) struct Work<'w> {
     pub(super) layout: &'w Layout,
     pub(super) values: &'w mut Values,
     pub(super) memory: &'w mut Memory,
+    pub(super) stages: &'w mut [Stage; LANES_MAX],
     pub(super) depth_max: usize,
     /// The messages' buffer.
     pub(super) buffer: &'w [u8],
@@ -92,6 +96,7 @@ impl<'w> Work<'w> {
     pub(super) fn new(
         layout: &'w Layout,
         values: &'w mut Values,
+        stages: &'w mut Stages,
         memory: &'w mut Memory,
         depth_max: usize,
         buffer: &'w [u8],
@@ -102,6 +107,7 @@ impl<'w> Work<'w> {
         Work {
             layout,
             values,
+            stages: &mut stages.0,
             memory,
             depth_max,
             buffer,
@@ -122,7 +128,7 @@ impl<'w> Work<'w> {
     ) -> Option<()> {
         let of = &plan.steps[step];
         if of.kind.get().is_staged() {
-            self.memory.stages[lane].neutralise(of.stage, plan.groups_of_rows());
+            self.stages[lane].neutralise(of.stage, plan.groups_of_rows());
         }
         match (of.kind.get(), cell) {
             (Kind::Key, _) => return None,

@@ -1,6 +1,6 @@
 # Index of commands. `make demo` and `make test` are all the set-up there is.
 
-.PHONY: demo test check sim sim-disk soak soak-pulsar bench bench-check fuzz dist build
+.PHONY: demo test check memcheck sim sim-disk soak soak-pulsar bench bench-check fuzz dist build
 
 demo: build ## the sensor job on generated messages, into an embedded store: make demo ARGS="--for 30s"
 	target/debug/tidemill demo $(ARGS)
@@ -12,6 +12,9 @@ check: ## formatting, lints, style
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --package tidemill --test tidy
+
+memcheck: ## the tests of the unsafe modules under valgrind
+	tests/memcheck.sh
 
 sim: ## the simulator alone: make sim SEEDS=10000
 	TIDEMILL_SEEDS=$(or $(SEEDS),10000) cargo test --package tidemill-engine --test simulation -- --nocapture

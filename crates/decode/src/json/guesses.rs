@@ -136,7 +136,7 @@ impl Guesses {
         limits: &DecodeLimits,
     ) -> Option<Box<QuickPlan>> {
         let plans = self.plans.iter().filter_map(|plan| plan.for_quick_reader(layout, limits));
-        plans.max_by_key(|plan| plan.step_count())?.in_any_order()
+        plans.filter_map(QuickPlan::in_any_order).max_by_key(|plan| plan.step_count())
     }
 
     /// Remembers the shape of a message that the judge accepted.

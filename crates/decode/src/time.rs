@@ -38,7 +38,7 @@ pub fn parse_text(text: &[u8], unit: TimeUnit) -> Option<Timestamp> {
 
 /// Returns the instant that ±`mantissa` × 10^`exponent` writes in that unit, or `None`. A
 /// mantissa that was cut off behind 19 digits gives the same instant as the whole one.
-#[inline]
+#[inline(always)]
 pub fn parse_number(
     negative: bool,
     mantissa: u64,

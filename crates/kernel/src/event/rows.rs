@@ -22,6 +22,32 @@ impl<'b> Rows<'b> {
         Rows { block, first, first_text }
     }
 
+    /// Returns the floats of the first `L` rows, as [`floats`](Rows::floats) does of one.
+    #[inline]
+    pub fn all_floats<const L: usize>(&mut self) -> [&mut [[f64; 4]]; L] {
+        let width = self.block.widths.float_groups;
+        split(&mut self.block.floats[self.first * width..], width)
+    }
+
+    /// Returns the integers of the first `L` rows, as [`ints`](Rows::ints) does of one.
+    #[inline]
+    pub fn all_ints<const L: usize>(&mut self) -> [&mut [[i64; 4]]; L] {
+        let width = self.block.widths.int_groups;
+        split(&mut self.block.ints[self.first * width..], width)
+    }
+
+    /// Sets the presence bits of the first `count` rows, the same for all.
+    #[inline]
+    pub fn set_presence(&mut self, count: usize, bits: &[u64]) {
+        let width = self.block.widths.words;
+        let all = &mut self.block.presence[self.first * width..][..count * width];
+        match bits {
+            // Most schemas have no more than 64 fields; this spares them a call.
+            [word] if width == 1 => all.fill(*word),
+            _ => all.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bits)),
+        }
+    }
+
     /// Returns the floats of a row, the groups' unused places included. Absent ones must be 0,
     /// none may be −0.
     #[inline]
@@ -118,4 +144,14 @@ impl<'b> Rows<'b> {
         head.is_complete = is_complete;
         head.invalid_count = invalid_count;
     }
+}
+
+/// Returns the first `L` rows of that width.
+#[inline]
+fn split<const L: usize, T>(mut rest: &mut [T], width: usize) -> [&mut [T]; L] {
+    core::array::from_fn(|_| {
+        let (row, behind) = core::mem::take(&mut rest).split_at_mut(width);
+        rest = behind;
+        row
+    })
 }

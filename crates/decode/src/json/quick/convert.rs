@@ -15,7 +15,7 @@ use super::{
     simd::{load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints},
     table::Scale,
     walk::{KeyPart, Keys},
-    work::{Stage, Work},
+    work::{SLOTS, Stage, Work},
 };
 use crate::time;
 
@@ -80,12 +80,9 @@ pub(super) fn finish<const L: usize>(
 ) -> Option<()> {
     let zero = _mm256_setzero_pd();
     let mut faults = Faults { invalid: zero, beyond: zero };
-    for lane in 0..L {
-        convert_floats(plan, &work.stages[lane], rows.floats(lane), &mut faults)?;
-    }
-    for lane in 0..L {
-        convert_ints(plan, &work.stages[lane], rows.ints(lane), &mut faults)?;
-    }
+    let stages = work.stages.first_chunk::<L>()?;
+    convert_floats(plan, stages, rows.all_floats::<L>(), &mut faults)?;
+    convert_ints(plan, stages, rows.all_ints::<L>(), &mut faults)?;
     if plan.groups > plan.first_other {
         for lane in 0..L {
             check_others(&work.stages[lane], plan.first_other..plan.groups, &mut faults)?;
@@ -101,6 +98,7 @@ pub(super) fn finish<const L: usize>(
         is_beyond |= !(low[place] <= long.value && long.value <= high[place]);
         rows.floats(long.lane)[group][place] = long.value;
     }
+    rows.set_presence(L, &plan.presence);
     for lane in 0..L {
         end_row::<L>(plan, lane, &keys[lane], work, rows)?;
     }
@@ -112,7 +110,7 @@ pub(super) fn finish<const L: usize>(
     Some(())
 }
 
-/// Writes what else a row has: its time, its key, and what is present. One copy per number of
+/// Writes what else a row has: its time and its key. One copy per number of
 /// lanes has one caller each, and is inlined.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
@@ -135,11 +133,6 @@ fn end_row<const L: usize>(
     }
     let parts = keys.iter().take(plan.key_parts);
     let parts = parts.map(|(start, size)| (&work.buffer[*start..], *size));
-    match (rows.presence(lane), &plan.presence[..]) {
-        // Most schemas have no more than 64 fields; this spares them a call.
-        ([word], [present]) => *word = *present,
-        (words, presence) => words.copy_from_slice(presence),
-    }
     rows.finish(lane, time?, parts, plan.is_complete);
     Some(())
 }
@@ -163,57 +156,62 @@ impl Faults {
 
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
-fn convert_floats(
+fn convert_floats<const L: usize>(
     plan: &QuickPlan,
-    stage: &Stage,
-    row: &mut [[f64; 4]],
+    stages: &[Stage; L],
+    mut rows: [&mut [[f64; 4]]; L],
     faults: &mut Faults,
 ) -> Option<()> {
-    let count = row.len();
-    let digits = stage.digits.as_chunks::<4>().0.get(..count)?;
-    let scale = stage.scales.as_chunks::<4>().0.get(..count)?;
-    let ranges = plan.float_ranges.get(..count)?;
-    for at in 0..count {
-        let mantissa = as_floats(mantissas(&digits[at])?);
-        let (divisor, least) = scales(&scale[at]);
-        faults.compare(mantissa, least);
-        // Both operands are exact, so the one division rounds correctly. Adding 0 turns -0 to 0.
-        let value = _mm256_add_pd(_mm256_div_pd(mantissa, divisor), _mm256_setzero_pd());
-        let value = _mm256_permute4x64_pd::<0xd8>(value);
-        let [low, high] = &ranges[at];
-        let under = _mm256_cmp_pd::<_CMP_NGE_UQ>(value, load_floats(low));
-        let over = _mm256_cmp_pd::<_CMP_NLE_UQ>(value, load_floats(high));
-        faults.beyond = _mm256_or_pd(faults.beyond, _mm256_or_pd(under, over));
-        store_floats(&mut row[at], value);
+    let count = plan.float_ranges.len();
+    // Said before, no place is asked for in the loop.
+    if count > SLOTS / 4 || rows.iter().any(|row| row.len() != count) {
+        return None;
+    }
+    for (at, [low, high]) in plan.float_ranges.iter().enumerate() {
+        for (stage, row) in stages.iter().zip(&mut rows) {
+            let mantissa = as_floats(mantissas(stage.digits.as_chunks().0.get(at)?)?);
+            let (divisor, least) = scales(stage.scales.as_chunks().0.get(at)?);
+            faults.compare(mantissa, least);
+            // Both operands are exact, so the one division rounds correctly. Adding 0 turns -0
+            // to 0.
+            let value = _mm256_add_pd(_mm256_div_pd(mantissa, divisor), _mm256_setzero_pd());
+            let value = _mm256_permute4x64_pd::<0xd8>(value);
+            let under = _mm256_cmp_pd::<_CMP_NGE_UQ>(value, load_floats(low));
+            let over = _mm256_cmp_pd::<_CMP_NLE_UQ>(value, load_floats(high));
+            faults.beyond = _mm256_or_pd(faults.beyond, _mm256_or_pd(under, over));
+            store_floats(row.get_mut(at)?, value);
+        }
     }
     Some(())
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
-fn convert_ints(
+fn convert_ints<const L: usize>(
     plan: &QuickPlan,
-    stage: &Stage,
-    row: &mut [[i64; 4]],
+    stages: &[Stage; L],
+    mut rows: [&mut [[i64; 4]]; L],
     faults: &mut Faults,
 ) -> Option<()> {
-    let (first, count) = (plan.float_ranges.len(), row.len());
-    let digits = stage.digits.as_chunks::<4>().0.get(first..)?.get(..count)?;
-    let scale = stage.scales.as_chunks::<4>().0.get(first..)?.get(..count)?;
-    let ranges = plan.int_ranges.get(..count)?;
-    for at in 0..count {
-        let mantissa = mantissas(&digits[at])?;
-        let (sign, least) = scales(&scale[at]);
-        faults.compare(as_floats(mantissa), least);
-        let sign = _mm256_castpd_si256(sign);
-        let value = _mm256_sub_epi64(_mm256_xor_si256(mantissa, sign), sign);
-        let value = _mm256_permute4x64_epi64::<0xd8>(value);
-        let [low, high] = &ranges[at];
-        let under = _mm256_cmpgt_epi64(load_ints(low), value);
-        let over = _mm256_cmpgt_epi64(value, load_ints(high));
-        let out = _mm256_castsi256_pd(_mm256_or_si256(under, over));
-        faults.beyond = _mm256_or_pd(faults.beyond, out);
-        store_ints(&mut row[at], value);
+    let (first, count) = (plan.float_ranges.len(), plan.int_ranges.len());
+    let are_there = first <= SLOTS / 4 && count <= SLOTS / 4 - first;
+    if !are_there || rows.iter().any(|row| row.len() != count) {
+        return None;
+    }
+    for (at, [low, high]) in plan.int_ranges.iter().enumerate() {
+        for (stage, row) in stages.iter().zip(&mut rows) {
+            let mantissa = mantissas(stage.digits.as_chunks().0.get(first + at)?)?;
+            let (sign, least) = scales(stage.scales.as_chunks().0.get(first + at)?);
+            faults.compare(as_floats(mantissa), least);
+            let sign = _mm256_castpd_si256(sign);
+            let value = _mm256_sub_epi64(_mm256_xor_si256(mantissa, sign), sign);
+            let value = _mm256_permute4x64_epi64::<0xd8>(value);
+            let under = _mm256_cmpgt_epi64(load_ints(low), value);
+            let over = _mm256_cmpgt_epi64(value, load_ints(high));
+            let out = _mm256_castsi256_pd(_mm256_or_si256(under, over));
+            faults.beyond = _mm256_or_pd(faults.beyond, out);
+            store_ints(row.get_mut(at)?, value);
+        }
     }
     Some(())
 }

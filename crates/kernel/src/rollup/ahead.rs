@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::Rollup;
-use crate::event::EventBlock;
+use crate::{event::EventBlock, window::Window};
 
 /// How many messages before folding the stages behind the first look. With half and twice of
 /// these, folding messages of 10,000 devices took 3 % less and 2 % more, on a busy machine.
@@ -53,14 +53,14 @@ impl Rollup {
         ahead.found.clear();
         let nothing = Found { window: NOTHING, tag: 0, slot: NOTHING };
         ahead.found.resize(messages.start, nothing);
-        let mut at = usize::MAX;
+        let mut last: Option<(usize, &Window)> = None;
         ahead.found.extend(messages.map(|index| {
             let message = block.message(index);
             let time = message.time();
-            if !self.windows.get(at).is_some_and(|window| window.contains(time)) {
-                at = self.find_open(time).unwrap_or(usize::MAX);
+            if last.is_none_or(|(_, window)| !window.contains(time)) {
+                last = self.find_open(time).map(|at| (at, &self.windows[at]));
             }
-            let Some(window) = self.windows.get(at) else {
+            let Some((at, window)) = last else {
                 return nothing;
             };
             let tag = window.tag(&self.hasher, message.key());

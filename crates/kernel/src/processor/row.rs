@@ -75,6 +75,14 @@ pub(crate) struct Folded {
     pub(crate) placed: bool,
 }
 
+impl Folded {
+    /// Returns whether nothing is left to be seen to.
+    #[inline]
+    pub(crate) fn is_all(self) -> bool {
+        self.inside & self.fits & self.placed
+    }
+}
+
 /// Folds messages of one schema into rows of one layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowFolder {

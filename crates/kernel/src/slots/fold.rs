@@ -15,10 +15,19 @@ use crate::{
         most_frequent::{count_in_place, counted_in_place},
         sum,
     },
-    event::{Message, Presence, Text},
+    event::{Message, Text},
     plan::Plan,
     processor::row::Folded,
 };
+
+/// What is left of a message once its numbers are folded.
+struct Rest {
+    folded: Folded,
+    /// Whether a first or last value may be the message's.
+    decides: bool,
+    /// Whether limbs are to be made small.
+    carries: bool,
+}
 
 impl Chunk {
     /// Folds an event into a row; returns false, and changes nothing, if the row is not that of its
@@ -55,26 +64,43 @@ impl Chunk {
         header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
         let (floats, ints) = event.padded();
-        let folded = if event.is_complete() {
+        let is_complete = event.is_complete();
+        let folded = if is_complete {
             plan.folder.fold::<true>(words, floats, ints)
         } else {
-            let folded = plan.folder.fold::<false>(words, floats, ints);
-            let placed = fold_present_points(plan, words, event);
-            self.count_absent(plan, row, event.presence());
-            Folded { placed, ..folded }
+            plan.folder.fold::<false>(words, floats, ints)
         };
-        if decides {
-            self.fold_ends(plan, row, event, moment);
-        }
-        let carry = record_count.is_multiple_of(CARRY_EVERY);
-        if !(folded.inside & folded.fits & folded.placed & !carry) {
-            self.fold_rare(plan, row, event, folded, carry);
+        let carries = record_count.is_multiple_of(CARRY_EVERY);
+        if !is_complete | decides | carries | !folded.is_all() {
+            self.fold_rest(plan, row, event, moment, Rest { folded, decides, carries });
         }
         true
     }
 
-    /// Folds the first and last values; notes where the message lacks one.
+    /// Does what few messages need.
     #[inline(never)]
+    fn fold_rest(
+        &mut self,
+        plan: &Plan,
+        row: usize,
+        event: &Message<'_>,
+        moment: Moment,
+        rest: Rest,
+    ) {
+        let mut folded = rest.folded;
+        if !event.is_complete() {
+            folded.placed = fold_present_points(plan, self.row_mut(row), event);
+            event.absent().for_each(|bit| self.add_absent(plan, row, bit, 1));
+        }
+        if rest.decides {
+            self.fold_ends(plan, row, event, moment);
+        }
+        if rest.carries | !folded.is_all() {
+            self.fold_rare(plan, row, event, folded, rest.carries);
+        }
+    }
+
+    /// Folds the first and last values; notes where the message lacks one.
     fn fold_ends(&mut self, plan: &Plan, row: usize, event: &Message<'_>, moment: Moment) {
         let ranks = [End::First, End::Last].map(|end| rank_of(end, moment.offset_ms));
         let mut lacks = false;
@@ -114,15 +140,7 @@ impl Chunk {
         }
     }
 
-    /// Counts the fields that a message lacks.
-    #[inline(never)]
-    fn count_absent(&mut self, plan: &Plan, row: usize, has: Presence<'_>) {
-        for bit in has.absent() {
-            self.add_absent(plan, row, bit, 1);
-        }
-    }
-
-    /// What few messages need: values outside of the hot domain, codes without a place, and so on.
+    /// Sees to values outside of the hot domain, codes without a place, and so on.
     #[cold]
     fn fold_rare(
         &mut self,
@@ -130,7 +148,7 @@ impl Chunk {
         row: usize,
         event: &Message<'_>,
         folded: Folded,
-        carry: bool,
+        carries: bool,
     ) {
         if !folded.inside {
             self.move_to_cold(plan, row, event);
@@ -141,7 +159,7 @@ impl Chunk {
         if !folded.placed {
             self.spill_codes(plan, row, event);
         }
-        if carry {
+        if carries {
             (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
         }
     }
@@ -279,7 +297,6 @@ impl Chunk {
 
 /// Folds the ranges and codes that an incomplete message has, whose 0 in place of an absent value
 /// must not touch them; returns whether every code found a place.
-#[inline(never)]
 fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> bool {
     let (layout, has) = (&plan.layout, event.presence());
     let (floats, ints) = (event.floats(), event.ints());

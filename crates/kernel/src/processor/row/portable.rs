@@ -7,6 +7,7 @@ use crate::aggregate::{
     sum,
 };
 
+#[inline(never)]
 pub(super) fn fold<const COMPLETE: bool>(
     places: &Places,
     row: &mut [u64],

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tidemill_decode::{DecodeLimits, JsonDecoder, RawMessage};
 use tidemill_kernel::event::{EventBlock, Position, Reason};
+use tidemill_kernel::key::parts;
 use tidemill_kernel::schema::{Field, Role, Schema, ValueType};
 
-/// Decodes all payloads with one decoder; returns reason, floats and invalid count of each.
-fn decode(payloads: &[&str]) -> Vec<(Option<Reason>, Vec<Option<f64>>, u32)> {
+/// Decodes all payloads with one decoder.
+fn block_of(payloads: &[&str]) -> EventBlock {
     let mut inner = Field::new("inner", ValueType::Float, Role::Gauge);
     inner.path = vec!["meta".into(), "f".into()];
     let mut deep = Field::new("deep", ValueType::Float, Role::Gauge);
@@ -27,6 +28,19 @@ fn decode(payloads: &[&str]) -> Vec<(Option<Reason>, Vec<Option<f64>>, u32)> {
     for payload in payloads {
         decoder.decode(payload.as_bytes(), Position::default(), 0, &mut block);
     }
+    block
+}
+
+/// Decodes all payloads with one decoder; returns the first part of each key.
+fn keys(payloads: &[&str]) -> Vec<String> {
+    let block = block_of(payloads);
+    let keys = (0..block.len()).map(|index| block.message(index).key());
+    keys.map(|key| parts(key).next().expect("a key has a part").to_owned()).collect()
+}
+
+/// Decodes all payloads with one decoder; returns reason, floats and invalid count of each.
+fn decode(payloads: &[&str]) -> Vec<(Option<Reason>, Vec<Option<f64>>, u32)> {
+    let block = block_of(payloads);
     let messages = (0..block.len()).map(|index| block.message(index));
     messages
         .map(|message| {
@@ -110,4 +124,45 @@ fn names_in_any_order_are_not_left_to_the_judge() {
     assert!(settled.judged < scattered.judged + 20, "{settled:?}");
     assert!(settled.together > scattered.together + 10_000, "{settled:?}");
     assert!((0..block.len()).all(|index| block.message(index).is_complete()));
+}
+
+#[test]
+fn numbers_of_another_form_than_all_before_are_still_read() {
+    let forms = [
+        ("1.5", Some(1.5)),
+        ("-2.25", Some(-2.25)),
+        ("7", Some(7.0)),
+        ("-8", Some(-8.0)),
+        ("1.5e3", Some(1500.0)),
+        ("0.1234567890123456", Some(0.1234567890123456)),
+        ("123456789012345", Some(123456789012345.0)),
+    ];
+    let message = |number: &str| format!(r#"{{"id":"a","time":1,"n":{number}}}"#);
+    // Learnt from one form, widened by a second, met with a third, twice each.
+    for (first, second, third) in (0..343).map(|at| (at / 49, at / 7 % 7, at % 7)) {
+        let order = [first, first, first, second, second, third, third, first, second];
+        let payloads = order.map(|form| message(forms[form].0));
+        let found = decode(&payloads.each_ref().map(String::as_str));
+        for (form, (reason, floats, invalid)) in order.iter().zip(found) {
+            assert_eq!((reason, floats[1], invalid), (None, forms[*form].1, 0), "{order:?}");
+        }
+    }
+    for broken in ["5,7", ".5", "1.", "01.5", "1.5.2", "-.5", "--1.5", "1,5"] {
+        for form in forms {
+            let (good, bad) = (message(form.0), message(broken));
+            let found = decode(&[&good, &good, &good, &bad, &good]);
+            assert_eq!(found[3].0, Some(Reason::Malformed), "{broken} behind {}", form.0);
+            assert_eq!(found[4].1[1], form.1);
+        }
+    }
+}
+
+#[test]
+fn keys_about_as_long_as_a_vector_are_read_whole() {
+    for length in 29..36 {
+        let key = "k".repeat(length);
+        let message = format!(r#"{{"id":"{key}","time":1,"n":1.5}}"#);
+        let found = keys(&[&message, &message, &message]);
+        assert!(found.iter().all(|found| *found == key), "{length} bytes");
+    }
 }

@@ -99,8 +99,8 @@ pub(super) fn finish<const L: usize>(
         rows.floats(long.lane)[group][place] = long.value;
     }
     rows.set_presence(L, &plan.presence);
-    for lane in 0..L {
-        end_row::<L>(plan, lane, &keys[lane], work, rows)?;
+    for (lane, keys) in keys.iter().enumerate() {
+        end_row::<L>(plan, lane, keys, work, rows)?;
     }
     if is_beyond || !work.memory.odd.is_empty() {
         for (lane, from) in lanes.iter().enumerate() {

@@ -13,7 +13,7 @@ use super::{
         value::Cell,
     },
     Lane,
-    plan::{Kind, QuickPlan, Step},
+    plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     simd::{Text, Window},
     walk::KeyPart,
     work::{LongFloat, Work},
@@ -255,7 +255,7 @@ impl Spot<'_> {
     pub(super) fn long_text(
         &self,
         at: usize,
-        keys: &mut [KeyPart],
+        keys: &mut [[KeyPart; KEY_PARTS_MAX]],
         work: &mut Work<'_>,
         rows: &mut Rows<'_>,
     ) -> Option<usize> {
@@ -270,7 +270,7 @@ impl Spot<'_> {
                     return None;
                 }
                 let part = usize::from(self.step().slot);
-                keys[part] = (self.from.start + start, text.end - start);
+                keys[self.lane][part] = (self.from.start + start, text.end - start);
             }
             Kind::Text if text.escaped => {
                 let mark = work.values.scratch.len() as u32;

@@ -15,14 +15,15 @@ pub(super) struct Shape {
 /// bits of the least mantissa that has no leading zero. Infinity there: no number of this shape.
 pub(super) type Scale = [u64; 2];
 
-/// The entry of a float: `FLOATS` + `NEGATIVE_FLOAT` if it has a sign + 16 · digits before the point
-/// + length. The sign counts as a digit, and a length of as many as the digits is a float without
-/// a point. Both are at most 15, or 32 where there is none, which leads to no number's entry.
+/// The first float, the one with no digits. An entry is found from here by `NEGATIVE_FLOAT` if the
+/// number has a sign, 16 · the digits before the point and the length. The sign counts as a digit,
+/// and a length of as many as the digits is a float without a point. Both are at most 15, or 32
+/// where there is none, which leads to the entry of no number.
 pub(super) const FLOATS: usize = 0;
 /// See [`FLOATS`].
 pub(super) const NEGATIVE_FLOAT: usize = 512;
-/// The entry of an integer: `INTS` + `NEGATIVE_INT` if it has a sign + length, which is at most 15,
-/// or 32.
+/// The first integer, the one with no digits. An entry is found from here by `NEGATIVE_INT` if the
+/// number has a sign and the length, which is at most 15, or 32.
 pub(super) const INTS: usize = FLOATS + NEGATIVE_FLOAT + 16 * 32 + 32 + 1;
 /// See [`INTS`].
 pub(super) const NEGATIVE_INT: usize = 64;

@@ -31,7 +31,7 @@ pub(super) type KeyPart = (usize, usize);
 pub(super) type Keys<const L: usize> = [[KeyPart; KEY_PARTS_MAX]; L];
 
 /// What stays the same while the lanes walk. Where they stand is no part of it: that lives in
-/// registers, which it could not as long as anything that reads values were lent it.
+/// registers, which it cannot if anything borrows it: lanes are told apart by their numbers only.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'w, const L: usize> {
     plan: &'w QuickPlan,
@@ -104,100 +104,106 @@ impl<'w, const L: usize> Walk<'w, L> {
         rows: &mut Rows<'_>,
     ) -> Option<[usize; L]> {
         let length = usize::from(step.length) & 31;
-        let slot = step.stage;
-        macro_rules! staged {
-            ($stage:ident) => {
-                for lane in 0..L {
-                    let number = windows[lane][length..].first_chunk()?;
-                    let advance = $stage(number, &mut work.stages[lane], slot);
-                    at[lane] = at[lane].wrapping_add(length + advance);
+        macro_rules! each {
+            (|$lane:ident| $end:expr) => {
+                for $lane in 0..L {
+                    at[$lane] = $end;
                 }
             };
         }
-        macro_rules! decimals {
+        macro_rules! staged {
             ($stage:ident) => {
-                for lane in 0..L {
+                each!(|lane| {
                     let number = windows[lane][length..].first_chunk()?;
-                    at[lane] = match $stage(number, &mut work.stages[lane], slot) {
-                        Some(advance) => at[lane].wrapping_add(length + advance),
+                    match Option::from($stage(number, &mut work.stages[lane], step.stage)) {
+                        Some(advance) => at[lane].wrapping_add(length).wrapping_add(advance),
                         None => self.spot(lane, step).no_decimal(at[lane], work)?,
-                    };
-                }
+                    }
+                })
+            };
+        }
+        macro_rules! texts {
+            (|$lane:ident, $size:ident| $is_taken:expr) => {
+                each!(|$lane| match quoted_length(windows[$lane], length) {
+                    Some($size) if $is_taken => at[$lane].wrapping_add(length + $size + 1),
+                    _ => self.spot($lane, step).long_text(at[$lane], keys, work, rows)?,
+                })
             };
         }
         match step.kind.get() {
-            Kind::Decimal => decimals!(stage_decimal),
-            Kind::SignedDecimal => decimals!(stage_signed_decimal),
+            Kind::Decimal => staged!(stage_decimal),
+            Kind::SignedDecimal => staged!(stage_signed_decimal),
             Kind::Float => staged!(stage_float),
             Kind::AnyFloat => {
-                let before = at;
+                let from = at;
                 staged!(stage_any_float);
-                for (lane, before) in before.into_iter().enumerate() {
-                    let advance = at[lane].wrapping_sub(before) & 63;
-                    let behind = windows[lane][advance];
-                    if advance >= length + 16 || behind | 0x20 == b'e' {
-                        at[lane] = self.spot(lane, step).long_float(before, work)?;
-                    }
-                }
+                each!(|lane| {
+                    let spot = self.spot(lane, step);
+                    any_float(spot, windows[lane], length, [from[lane], at[lane]], work)?
+                });
             }
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
-            Kind::Text => {
-                for lane in 0..L {
-                    at[lane] = if let Some(size) = quoted_length(windows[lane], length) {
-                        let text = windows[lane][length..].first_chunk()?;
-                        rows.set_short_text(lane, step.slot, text, size);
-                        at[lane].wrapping_add(length + size + 1)
-                    } else {
-                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
-                    };
-                }
-            }
-            Kind::Key => {
-                for lane in 0..L {
-                    at[lane] = if let Some(size @ 1..) = quoted_length(windows[lane], length) {
-                        let part = usize::from(step.slot) % KEY_PARTS_MAX;
-                        keys[lane][part] = (at[lane] + length, size);
-                        at[lane].wrapping_add(length + size + 1)
-                    } else {
-                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
-                    };
-                }
-            }
-            Kind::OtherText => {
-                for lane in 0..L {
-                    at[lane] = if let Some(size) = quoted_length(windows[lane], length) {
-                        at[lane].wrapping_add(length + size + 1)
-                    } else {
-                        self.spot(lane, step).long_text(at[lane], &mut keys[lane], work, rows)?
-                    };
-                }
-            }
-            Kind::TimeText => {
-                for lane in 0..L {
-                    let window = windows[lane];
-                    let found = work.memory.times.read(window[length..].first_chunk()?);
-                    at[lane] = match found {
-                        Some(time_ms) if window[length + 24] == b'"' => {
-                            work.times_ms[lane] = time_ms;
-                            at[lane] + length + 25
-                        }
-                        _ => self.spot(lane, step).text_time(at[lane], work)?,
-                    };
-                }
-            }
-            Kind::Any => {
-                for lane in 0..L {
-                    at[lane] = self.spot(lane, step).any_value(at[lane], work)?;
-                }
-            }
-            Kind::More | Kind::End => at = at.map(|at| at.wrapping_add(length)),
+            Kind::Text => texts!(|lane, size| {
+                let text = windows[lane][length..].first_chunk()?;
+                rows.set_short_text(lane, step.slot, text, size);
+                true
+            }),
+            Kind::Key => texts!(|lane, size| {
+                keys[lane][usize::from(step.slot) % KEY_PARTS_MAX] = (at[lane] + length, size);
+                size > 0
+            }),
+            Kind::OtherText => texts!(|lane, size| true),
+            Kind::TimeText => each!(|lane| {
+                let spot = self.spot(lane, step);
+                time_text(spot, windows[lane], length, at[lane], work)?
+            }),
+            Kind::Any => each!(|lane| self.spot(lane, step).any_value(at[lane], work)?),
+            Kind::More | Kind::End => each!(|lane| at[lane].wrapping_add(length)),
         }
         Some(at)
     }
 
     fn spot(&self, lane: usize, step: &Step) -> Spot<'w> {
         Spot { plan: self.plan, index: step.index as usize, lane, from: self.lanes[lane] }
+    }
+}
+
+/// Returns where a float ends that was staged up to `at`, unless it is longer. `from` is where the
+/// step's literal stands, and `length` how long that is.
+#[inline(always)]
+fn any_float(
+    spot: Spot<'_>,
+    window: &Window,
+    length: usize,
+    [from, at]: [usize; 2],
+    work: &mut Work<'_>,
+) -> Option<usize> {
+    let advance = at.wrapping_sub(from) & 63;
+    let is_long = advance >= length + 16;
+    if is_long || window[advance] | 0x20 == b'e' {
+        return spot.long_float(from, work);
+    }
+    Some(at)
+}
+
+/// Returns where a time ends that is text. `at` is where the step's literal stands, and `length`
+/// how long that is.
+#[inline(always)]
+fn time_text(
+    spot: Spot<'_>,
+    window: &Window,
+    length: usize,
+    at: usize,
+    work: &mut Work<'_>,
+) -> Option<usize> {
+    let length = length & 31;
+    match work.memory.times.read(window[length..].first_chunk()?) {
+        Some(time_ms) if window[length + 24] == b'"' => {
+            work.times_ms[spot.lane] = time_ms;
+            Some(at + length + 25)
+        }
+        _ => spot.text_time(at, work),
     }
 }

@@ -10,6 +10,7 @@ use tidemill_kernel::{event::Rows, time::Timestamp};
 
 use super::{
     Lane,
+    long::sixteen_digits,
     plan::{KEY_PARTS_MAX, QuickPlan},
     settle::settle,
     simd::{load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints},
@@ -18,17 +19,6 @@ use super::{
     work::{Stage, Work},
 };
 use crate::time;
-
-/// Returns the mantissa of one staged number.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn mantissa(digits: &[u8; 16]) -> u64 {
-    let twos = _mm_maddubs_epi16(load16(digits), _mm_set1_epi16(0x010a));
-    let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
-    let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
-    let halves = _mm_cvtsi128_si64(eights) as u64;
-    (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
-}
 
 /// Returns the mantissas of four staged numbers in the order 0, 2, 1, 3, each below 10^15.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -108,7 +98,7 @@ pub(super) fn finish(
     if plan.time_is_number && time_ms < 0 {
         let slot = usize::from(plan.time_stage);
         let [sign, least] = stage.scales[slot];
-        let number = mantissa(&stage.digits[slot]);
+        let number = sixteen_digits(load16(&stage.digits[slot]));
         if (number as f64) < f64::from_bits(least) {
             return None;
         }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Float,
     /// The same with or without sign, of any length.
     AnyFloat,
+    /// The same, expected to have more digits than a stage holds.
+    LongFloat,
     /// A number without sign and point that is staged for conversion to an integer.
     Int,
     /// The same with or without sign.
@@ -49,7 +51,7 @@ impl Kind {
     /// Returns whether the value waits in a stage for its conversion.
     pub(super) fn is_staged(self) -> bool {
         match self {
-            Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => true,
+            Kind::Float | Kind::AnyFloat | Kind::LongFloat | Kind::Int | Kind::SignedInt => true,
             Kind::TimeNumber | Kind::Bool => true,
             Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText => false,
             Kind::Any | Kind::More | Kind::End => false,
@@ -362,7 +364,7 @@ impl Learner<'_> {
 /// Returns what may be read in place of a value that is not there; `None` where it must be.
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
     let value: &[u8] = match step.kind.get() {
-        Kind::Float | Kind::AnyFloat | Kind::Int | Kind::SignedInt => b"0",
+        Kind::Float | Kind::AnyFloat | Kind::LongFloat | Kind::Int | Kind::SignedInt => b"0",
         Kind::Bool => b"false",
         Kind::Text | Kind::OtherText => b"\"",
         Kind::Any => b"",

@@ -48,6 +48,15 @@ impl Avx2 {
     }
 }
 
+#[cfg(test)]
+impl Avx2 {
+    /// Calls [`read_long`](super::long::read_long).
+    pub(super) fn read_long(self, text: &[u8; 33]) -> Option<(f64, usize)> {
+        // SAFETY: `detect` saw every feature that it is compiled for.
+        unsafe { super::long::read_long(text) }
+    }
+}
+
 /// What a step looks at: a literal of at most 31 bytes and at least 32 bytes of value.
 pub(super) type Window = [u8; 64];
 

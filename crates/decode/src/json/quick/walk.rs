@@ -14,6 +14,7 @@ use tidemill_kernel::event::Rows;
 use super::{
     Lane,
     convert::finish,
+    long::{is_cut, read_long},
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     repair::{Spot, repair},
     simd::{Text, Window, load32},
@@ -120,12 +121,13 @@ impl<'w, const L: usize> Walk<'w, L> {
                 staged!(stage_any_float);
                 for (lane, before) in before.into_iter().enumerate() {
                     let advance = self.at[lane].wrapping_sub(before) & 63;
-                    let behind = self.windows[lane][advance];
-                    if advance >= length + 16 || behind | 0x20 == b'e' {
-                        self.at[lane] = self.spot(lane, index).long_float(before, work)?;
+                    if is_cut(self.windows[lane], length, advance) {
+                        let spot = self.spot(lane, index);
+                        self.at[lane] = spot.long_float(before, self.windows[lane], work)?;
                     }
                 }
             }
+            Kind::LongFloat => return self.long_floats(index, step, work),
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
@@ -151,6 +153,23 @@ impl<'w, const L: usize> Walk<'w, L> {
                 }
             }
             Kind::More | Kind::End => self.at = self.at.map(|at| at + length),
+        }
+        Some(())
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn long_floats(&mut self, index: usize, step: &Step, work: &mut Work<'_>) -> Option<()> {
+        let length = usize::from(step.length) & 31;
+        for lane in 0..L {
+            let (at, window) = (self.at[lane], self.windows[lane]);
+            self.at[lane] = match read_long(window[length..].first_chunk()?) {
+                Some((value, advance)) => {
+                    work.take_long(step, lane, value);
+                    at.wrapping_add(length + advance)
+                }
+                None => self.spot(lane, index).other_float(at, window, work)?,
+            };
         }
         Some(())
     }

@@ -3,7 +3,7 @@
 
 use super::{
     super::{layout::Layout, value::Values},
-    plan::{Kind, QuickPlan},
+    plan::{Kind, QuickPlan, Step},
     table::{NEUTRAL_FLOAT, NEUTRAL_INT, Scale},
 };
 use crate::{json::value::Cell, time::parse_text};
@@ -108,6 +108,18 @@ impl<'w> Work<'w> {
             detours: [usize::MAX; LANES_MAX],
             lacking: [0; LANES_MAX],
             times_ms: [-1; LANES_MAX],
+        }
+    }
+
+    /// Takes a float that was too long for a stage, or was read as if it were. It was read whole,
+    /// so it is never corrected. If the step has no rule nobody wants it.
+    #[inline]
+    pub(super) fn take_long(&mut self, step: &Step, lane: usize, value: f64) {
+        let stage = &mut self.memory.stages[lane];
+        stage.digits[usize::from(step.stage)] = [0; 16];
+        stage.scales[usize::from(step.stage)] = NEUTRAL_FLOAT;
+        if step.rule.is_some() {
+            self.memory.long_floats.push(LongFloat { lane, slot: step.stage, value });
         }
     }
 

@@ -152,11 +152,13 @@ fn fields_of_long_floats_take_every_other_value() {
     let usual = |index: usize| format!("{}{}", index as f64 / 8191.0 - 3.0, index % 10);
     let messages: Vec<String> = (0..8_000)
         .map(|index| {
-            let value = match index % 13 {
-                0 if index > 500 => ODD[index / 13 % ODD.len()].to_string(),
-                _ => usual(index),
-            };
-            format!("{{\"id\":\"a\",\"time\":17,\"x\":{value},\"y\":{}}}", usual(index * 3))
+            let odd = ODD[index / 13 % ODD.len()].to_string();
+            let is_odd = |remainder| index > 500 && index % 13 == remainder;
+            let value = if is_odd(0) { odd.clone() } else { usual(index) };
+            // Nobody wants this one, but it has to be valid.
+            let other = if is_odd(6) { odd } else { usual(index * 7) };
+            let last = usual(index * 3);
+            format!(r#"{{"id":"a","time":17,"x":{value},"other":{other},"y":{last}}}"#)
         })
         .collect();
     let mut buffer = Vec::new();

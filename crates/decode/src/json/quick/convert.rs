@@ -80,10 +80,13 @@ pub(super) fn finish(
     convert_floats(plan, stage, rows.floats(lane), &mut faults)?;
     let mut is_beyond = false;
     for long in work.memory.long_floats.iter().filter(|long| long.lane == lane) {
+        let value = long.value.value(work.buffer)?;
         let (group, place) = (usize::from(long.slot) / 4, usize::from(long.slot) % 4);
-        let [low, high] = plan.float_ranges.get(group)?;
-        is_beyond |= !(low[place] <= long.value && long.value <= high[place]);
-        rows.floats(lane)[group][place] = long.value;
+        // Numbers that nobody wants have to be some, too.
+        if let Some([low, high]) = plan.float_ranges.get(group) {
+            is_beyond |= !(low[place] <= value && value <= high[place]);
+            rows.floats(lane)[group][place] = value;
+        }
     }
     convert_ints(plan, stage, rows.ints(lane), &mut faults)?;
     if plan.groups > plan.first_other {

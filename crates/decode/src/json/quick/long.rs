@@ -1,7 +1,7 @@
 //! Floats of more digits than a stage holds: up to 19, with a point among the first 17
-//! characters. They are read at once, digits by one register and not one by one, and converted
-//! without a branch on how many there are. What has an exponent or no point, or is longer still,
-//! is for `repair.rs`.
+//! characters. The walk only finds where they end; behind it their digits are read by registers
+//! and not one by one, and converted without a branch on how many there are. What has an exponent
+//! or no point, or is longer still, is read by the judge's reader.
 
 use std::arch::x86_64::*;
 
@@ -11,7 +11,7 @@ use super::{
     repair::Spot,
     simd::{Window, load16, load32},
     stage::stage_any_float,
-    work::Work,
+    work::{Digits, Long, Work},
 };
 
 /// So many digits make a mantissa; fewer are followed by zeros.
@@ -48,39 +48,65 @@ pub(super) fn sixteen_digits(digits: __m128i) -> u64 {
     (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
 }
 
-/// Reads the number that starts the text; returns the nearest float and the number's length.
-/// `None` means "not that simple or not valid", and nothing else.
+impl Long {
+    /// Returns the float, if it is one.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    pub(super) fn value(self, buffer: &[u8]) -> Option<f64> {
+        match self {
+            Long::Value(value) => Some(value),
+            Long::Digits(start, digits) => digits.convert(buffer.get(start..)?.first_chunk()?),
+        }
+    }
+}
+
+/// Finds the end of the number that starts the text; returns it with the digits before it, and
+/// where they start. `None` means "not that simple or not valid", and nothing else.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
-pub(super) fn read_long(text: &[u8; 33]) -> Option<(f64, usize)> {
-    let negative = text[0] == b'-';
-    let text: &[u8; 32] = text[usize::from(negative)..].first_chunk()?;
+pub(super) fn find_long(text: &[u8; 32]) -> Option<(Digits, usize, usize)> {
+    let negative = u32::from(text[0] == b'-');
     let values = _mm256_xor_si256(load32(text), _mm256_set1_epi8(b'0' as i8));
     let is_digit = _mm256_cmpeq_epi8(_mm256_min_epu8(values, _mm256_set1_epi8(9)), values);
-    let others = !_mm256_movemask_epi8(is_digit) as u32;
-    let whole = others.trailing_zeros();
+    let marks = !(_mm256_movemask_epi8(is_digit) as u32 | negative);
     // Without another mark this is 32, which is too long, too.
-    let end = _blsr_u32(others).trailing_zeros();
-    let has_zero = whole > 1 && text[0] == b'0';
-    let is_long = whole.wrapping_sub(1) >= 16 || end > DIGITS as u32 + 1 || end < whole + 2;
-    if is_long || has_zero || text[whole as usize & 31] != b'.' {
+    let (point, end) = (marks.trailing_zeros(), _blsr_u32(marks).trailing_zeros());
+    let (whole, length) = (point - negative, end - negative);
+    if whole > 16 || length > DIGITS as u32 + 1 || text[point as usize & 31] != b'.' {
         return None;
     }
     if text[end as usize & 31] | 0x20 == b'e' {
         return None;
     }
-    // Zeros from the end on; then what stands behind the point moves over it.
-    let values = _mm256_andnot_si256(lanes_from(end)?, values);
-    let (start, rest) = (_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
-    let moved = _mm_alignr_epi8::<1>(rest, start);
-    let behind = _mm256_castsi256_si128(lanes_from(whole)?);
-    let first = sixteen_digits(_mm_blendv_epi8(start, moved, behind));
-    // The last three stand in the places 17 to 19.
-    let weights = load16(&[0, 100, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let last = _mm_madd_epi16(_mm_maddubs_epi16(rest, weights), _mm_set1_epi16(1));
-    let mantissa = first * 1000 + u64::from(_mm_cvtsi128_si32(last) as u32);
-    let value = nearest(negative, mantissa, DIGITS - whole as usize);
-    Some((value, usize::from(negative) + end as usize))
+    let digits = Digits { negative: negative != 0, whole: whole as u8, length: length as u8 };
+    Some((digits, negative as usize, end as usize))
+}
+
+impl Digits {
+    /// Returns the nearest float; `None` if there are no digits on one side of the point or a
+    /// leading zero. `text` starts with the digits.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn convert(self, text: &[u8; 32]) -> Option<f64> {
+        let (whole, length) = (u32::from(self.whole), u32::from(self.length));
+        if whole == 0 || length < whole + 2 || (whole > 1 && text[0] == b'0') {
+            return None;
+        }
+        let values = _mm256_xor_si256(load32(text), _mm256_set1_epi8(b'0' as i8));
+        // Zeros from the end on; then what stands behind the point moves over it.
+        let values = _mm256_andnot_si256(lanes_from(length)?, values);
+        let start = _mm256_castsi256_si128(values);
+        let rest = _mm256_extracti128_si256::<1>(values);
+        let moved = _mm_alignr_epi8::<1>(rest, start);
+        let behind = _mm256_castsi256_si128(lanes_from(whole)?);
+        let first = sixteen_digits(_mm_blendv_epi8(start, moved, behind));
+        // The last three stand in the places 17 to 19.
+        let weights = load16(&[0, 100, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let last = _mm_madd_epi16(_mm_maddubs_epi16(rest, weights), _mm_set1_epi16(1));
+        let mantissa = first * 1000 + u64::from(_mm_cvtsi128_si32(last) as u32);
+        // At most 19, whatever the text is.
+        Some(nearest(self.negative, mantissa, DIGITS.checked_sub(whole as usize)?))
+    }
 }
 
 /// Returns whether a float, staged up to `advance` in the window, may go on there.
@@ -125,16 +151,17 @@ impl Spot<'_> {
             return None;
         }
         let length = usize::from(step.length);
-        if let Some((value, advance)) = read_long(window.get(length..)?.first_chunk()?) {
+        let number = window.get(length..)?.first_chunk()?;
+        if let Some((digits, first, end)) = find_long(number) {
             // The next one will be as long.
             step.kind.set(Kind::LongFloat);
-            work.take_long(step, self.lane, value);
-            return Some(at + length + advance);
+            work.take_long(step, self.lane, Long::Digits(at + length + first, digits));
+            return Some(at + length + end);
         }
         let bytes = work.buffer.get(self.from.start..self.from.end)?;
         let start = (at + length).checked_sub(self.from.start)?;
         let (number, end) = scan_number(bytes, start)?;
-        work.take_long(step, self.lane, number.to_float(bytes));
+        work.take_long(step, self.lane, Long::Value(number.to_float(bytes)));
         Some(self.from.start + end)
     }
 }
@@ -192,8 +219,8 @@ mod tests {
                 0 => format!("{}", f64::from_bits((1023 - 3 + random(16)) << 52 | random(1 << 52))),
                 _ => random_text(&mut random),
             };
-            let mut text = [b','; 33];
-            let length = number.len().min(33);
+            let mut text = [b','; 64];
+            let length = number.len().min(64);
             text[..length].copy_from_slice(&number.as_bytes()[..length]);
             let Some((value, end)) = avx2.read_long(&text) else {
                 assert!(!is_simple(&number), "{number}");

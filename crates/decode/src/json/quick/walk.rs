@@ -14,12 +14,12 @@ use tidemill_kernel::event::Rows;
 use super::{
     Lane,
     convert::finish,
-    long::{is_cut, read_long},
+    long::{find_long, is_cut},
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     repair::{Spot, repair},
     simd::{Text, Window, load32},
     stage::{quoted_length, stage_any_float, stage_bool, stage_float, stage_int, stage_signed_int},
-    work::Work,
+    work::{Long, Work},
 };
 
 /// A part of the key: where it starts in the buffer, and its length.
@@ -163,10 +163,11 @@ impl<'w, const L: usize> Walk<'w, L> {
         let length = usize::from(step.length) & 31;
         for lane in 0..L {
             let (at, window) = (self.at[lane], self.windows[lane]);
-            self.at[lane] = match read_long(window[length..].first_chunk()?) {
-                Some((value, advance)) => {
-                    work.take_long(step, lane, value);
-                    at.wrapping_add(length + advance)
+            self.at[lane] = match find_long(window[length..].first_chunk()?) {
+                Some((digits, first, end)) => {
+                    let first = at.wrapping_add(length + first);
+                    work.take_long(step, lane, Long::Digits(first, digits));
+                    at.wrapping_add(length + end)
                 }
                 None => self.spot(lane, index).other_float(at, window, work)?,
             };

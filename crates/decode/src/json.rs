@@ -30,6 +30,7 @@
 mod fast;
 mod guesses;
 mod layout;
+mod nearest;
 mod number;
 mod quick;
 mod scan;

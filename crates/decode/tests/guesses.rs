@@ -166,3 +166,82 @@ fn keys_about_as_long_as_a_vector_are_read_whole() {
         assert!(found.iter().all(|found| *found == key), "{length} bytes");
     }
 }
+
+/// Numbers that are not as long as those before, and what is none.
+const ODD: [&str; 20] = [
+    "5",
+    "-5.0",
+    "-0.0",
+    "0.0000000000000000000",
+    "0.1234567890123456789",
+    "-9007199254740993.0",
+    "12345678901234567.25",
+    "1234567.890123456789",
+    "0.30000000000000004E-5",
+    "1234567890.123456789e3",
+    "1.0e-30",
+    "3.141592653589793238462643383279",
+    "null",
+    "\"text\"",
+    "NaN",
+    "00.30000000000000004",
+    "0.30000000000000004.5",
+    "-",
+    ".30000000000000004",
+    "1234567890123456.",
+];
+
+#[test]
+fn fields_of_long_floats_take_every_other_value() {
+    let mut low = Field::new("x", ValueType::Float, Role::Gauge);
+    low.range = Some((-1e6, 1e6));
+    let schema = Arc::new(
+        Schema::new(vec![
+            Field::new("id", ValueType::Text, Role::Key),
+            Field::new("time", ValueType::Int, Role::Time),
+            low,
+            Field::new("y", ValueType::Float, Role::Gauge),
+        ])
+        .expect("a valid schema"),
+    );
+    let usual = |index: usize| format!("{}{}", index as f64 / 8191.0 - 3.0, index % 10);
+    let messages: Vec<String> = (0..8_000)
+        .map(|index| {
+            let odd = ODD[index / 13 % ODD.len()].to_string();
+            let is_odd = |remainder| index > 500 && index % 13 == remainder;
+            let value = if is_odd(0) { odd.clone() } else { usual(index) };
+            // Nobody wants this one, but it has to be valid.
+            let other = if is_odd(6) { odd } else { usual(index * 7) };
+            let last = usual(index * 3);
+            format!(r#"{{"id":"a","time":17,"x":{value},"other":{other},"y":{last}}}"#)
+        })
+        .collect();
+    let mut buffer = Vec::new();
+    let mut raw = Vec::new();
+    let mut alone = EventBlock::new(&schema);
+    for (index, text) in messages.iter().enumerate() {
+        let (start, position) = (buffer.len() as u32, Position::new(0, index as u64, 0));
+        let length = text.len() as u32;
+        raw.push(RawMessage { position, start, length, publish_time_ms: 0, reject: None });
+        buffer.extend_from_slice(text.as_bytes());
+        let mut judge = JsonDecoder::new(schema.clone(), DecodeLimits::default());
+        judge.decode(text.as_bytes(), position, 0, &mut alone);
+    }
+    buffer.extend_from_slice(&[b' '; 64]);
+    let mut together = EventBlock::new(&schema);
+    let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());
+    decoder.decode_all(&buffer, &raw, &mut together);
+    for (index, text) in messages.iter().enumerate() {
+        let (found, expected) = (together.message(index), alone.message(index));
+        assert_eq!(found.reject(), expected.reject(), "{text}");
+        assert_eq!(found.invalid_count(), expected.invalid_count(), "{text}");
+        let bits = |value: Option<f64>| value.map(f64::to_bits);
+        for slot in 0..2 {
+            assert_eq!(bits(found.float(slot)), bits(expected.float(slot)), "{text}");
+        }
+    }
+    if cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("avx2") {
+        let tally = decoder.tally();
+        assert!(tally.together > 6_000, "{tally:?}");
+    }
+}

@@ -1,10 +1,13 @@
 //! Numbers as JSON writes them: strict scanning, the nearest `f64`, the exact integer.
 //!
 //! A scanned number keeps its first 19 or 20 digits in 64 bits and says whether that is all of
-//! it. What cannot be converted exactly in one operation goes to the standard library's parser,
-//! which rounds correctly; nothing here rounds twice.
+//! it. What neither one exact operation nor `nearest.rs` converts goes to the standard library's
+//! parser, which rounds correctly; nothing here rounds twice.
 
-use super::scan::{byte_at, digit_run, eight_digits, other_marks, padded_word_at};
+use super::{
+    nearest::{PLACES_MAX, nearest},
+    scan::{byte_at, digit_run, eight_digits, other_marks, padded_word_at},
+};
 
 /// A number of the text. If `exact`, it is `mantissa` × 10^`exponent`; if not, it is larger in
 /// size by less than one unit of the mantissa.
@@ -201,10 +204,8 @@ impl Number {
             let size = if self.exponent < 0 { size / power } else { size * power };
             return if self.negative { -size } else { size };
         }
-        if self.exact
-            && let Some(size) = divided(self.mantissa, self.exponent)
-        {
-            return if self.negative { -size } else { size };
+        if self.exact && (-(PLACES_MAX as i64)..=0).contains(&self.exponent) {
+            return nearest(self.negative, self.mantissa, self.exponent.unsigned_abs() as usize);
         }
         let text = &bytes[self.start as usize..self.end as usize];
         let text = str::from_utf8(text).expect("a number is ASCII");
@@ -234,26 +235,6 @@ impl Number {
     }
 }
 
-/// Returns the nearest float to `mantissa` (not 0) × 10^`exponent`, for exponents -19 to 0.
-#[inline]
-fn divided(mantissa: u64, exponent: i64) -> Option<f64> {
-    if exponent == 0 {
-        // Such casts round to the nearest, ties to even.
-        return Some(mantissa as f64);
-    }
-    let power = 10_u64.checked_pow(u32::try_from(exponent.checked_neg()?).ok()?)?;
-    // With the highest bits of both set, and 63 bits more, the quotient has 63 or 64 bits.
-    let (up, down) = (mantissa.leading_zeros(), power.leading_zeros());
-    let (dividend, divisor) = (u128::from(mantissa << up) << 63, u128::from(power << down));
-    let quotient = (dividend / divisor) as u64;
-    let is_exact = u128::from(quotient) * divisor == dividend;
-    // A lost remainder only has to tip a tie, so the lowest of so many bits can stand for it.
-    let rounded = (quotient | u64::from(!is_exact)) as f64;
-    // Neither step can leave the normal range, where powers of two are exact factors.
-    let shift = 63 + up - down;
-    Some(rounded * f64::from_bits(u64::from(1023 - shift) << 52))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,25 +261,6 @@ mod tests {
         assert_eq!(integer("0e99999999999999999999"), Some(0));
         assert_eq!(integer("-0.0"), Some(0));
         assert_eq!(integer("5e-1"), None);
-    }
-
-    #[test]
-    fn quotients_are_rounded_once() {
-        let mut random = 7_u64;
-        for round in 0..2_000_000_u64 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round | 1);
-            let mantissa = (random ^ random >> 31) >> (round % 50);
-            let exponent = -((random >> 40) as i64 % 20);
-            // Near the middle between two floats, too.
-            let mantissa = if round % 3 == 0 { mantissa | 1 << 53 | 1 } else { mantissa | 1 };
-            let expected: f64 = format!("{mantissa}e{exponent}").parse().expect("a number");
-            let found = divided(mantissa, exponent).expect("within its exponents");
-            assert_eq!(found.to_bits(), expected.to_bits(), "{mantissa}e{exponent}");
-        }
-        assert_eq!(divided(u64::MAX, -19), Some(1.844_674_407_370_955_2));
-        assert_eq!(divided(1, -19), Some(1e-19));
-        assert_eq!(divided(1, -20), None);
-        assert_eq!(divided(1, 1), None);
     }
 
     #[test]

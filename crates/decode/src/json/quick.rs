@@ -16,6 +16,8 @@ mod any_order;
 #[cfg(target_arch = "x86_64")]
 mod convert;
 #[cfg(target_arch = "x86_64")]
+mod long;
+#[cfg(target_arch = "x86_64")]
 mod repair;
 #[cfg(target_arch = "x86_64")]
 mod settle;

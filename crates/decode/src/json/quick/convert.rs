@@ -10,6 +10,7 @@ use tidemill_kernel::{event::Rows, time::Timestamp};
 
 use super::{
     Lane,
+    long::sixteen_digits,
     plan::{KEY_PARTS_MAX, QuickPlan},
     settle::settle,
     simd::{load_floats, load_ints, load_pairs, load16, load32, store_floats, store_ints},
@@ -18,18 +19,6 @@ use super::{
     work::{SLOTS, Stage, Work},
 };
 use crate::time;
-
-/// Returns the mantissa of one staged number.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn mantissa(digits: &[u8; 16]) -> u64 {
-    let digits = _mm_and_si128(load16(digits), _mm_set1_epi8(15));
-    let twos = _mm_maddubs_epi16(digits, _mm_set1_epi16(0x010a));
-    let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
-    let eights = _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710));
-    let halves = _mm_cvtsi128_si64(eights) as u64;
-    (halves & 0xffff_ffff) * 100_000_000 + (halves >> 32)
-}
 
 /// Returns the mantissas of four staged numbers in the order 0, 2, 1, 3, each below 10^15.
 #[target_feature(enable = "avx2,bmi1,bmi2")]
@@ -93,10 +82,13 @@ pub(super) fn finish<const L: usize>(
     }
     let mut is_beyond = _mm256_movemask_pd(faults.beyond) != 0;
     for long in &work.memory.long_floats {
+        let value = long.value.value(work.buffer)?;
         let (group, place) = (usize::from(long.slot) / 4, usize::from(long.slot) % 4);
-        let [low, high] = plan.float_ranges.get(group)?;
-        is_beyond |= !(low[place] <= long.value && long.value <= high[place]);
-        rows.floats(long.lane)[group][place] = long.value;
+        // Numbers that nobody wants have to be some, too.
+        if let Some([low, high]) = plan.float_ranges.get(group) {
+            is_beyond |= !(low[place] <= value && value <= high[place]);
+            rows.floats(long.lane)[group][place] = value;
+        }
     }
     rows.set_presence(L, &plan.presence);
     for (lane, keys) in keys.iter().enumerate() {
@@ -125,7 +117,8 @@ fn end_row<const L: usize>(
     if plan.time_is_number && time.is_none() {
         let (slot, stage) = (usize::from(plan.time_stage), &work.stages[lane]);
         let [sign, least] = stage.scales[slot];
-        let number = mantissa(&stage.digits[slot]);
+        let digits = _mm_and_si128(load16(&stage.digits[slot]), _mm_set1_epi8(15));
+        let number = sixteen_digits(digits);
         if (number as f64) < f64::from_bits(least) {
             return None;
         }

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Float,
     /// The same with or without sign, of any length.
     AnyFloat,
+    /// The same, expected to have more digits than a stage holds.
+    LongFloat,
     /// A number without sign and point that is staged for conversion to an integer.
     Int,
     /// The same with or without sign.
@@ -55,6 +57,7 @@ impl Kind {
     pub(super) fn is_staged(self) -> bool {
         match self {
             Kind::Decimal | Kind::SignedDecimal | Kind::Float | Kind::AnyFloat => true,
+            Kind::LongFloat => true,
             Kind::Int | Kind::SignedInt | Kind::TimeNumber | Kind::Bool => true,
             Kind::Key | Kind::Text | Kind::OtherText | Kind::TimeText => false,
             Kind::Any | Kind::More | Kind::End => false,
@@ -375,6 +378,7 @@ impl Learner<'_> {
 fn stand_in(step: &Step) -> Option<Box<StandIn>> {
     let value: &[u8] = match step.kind.get() {
         Kind::Decimal | Kind::SignedDecimal | Kind::Float | Kind::AnyFloat => b"0.0",
+        Kind::LongFloat => b"0.0",
         Kind::Int | Kind::SignedInt => b"0",
         Kind::Bool => b"false",
         Kind::Text | Kind::OtherText => b"\"",

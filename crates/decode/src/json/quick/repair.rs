@@ -7,7 +7,6 @@ use tidemill_kernel::{event::Rows, schema::TimeUnit};
 use super::{
     super::{
         layout::Kind as Meaning,
-        number::scan_number,
         scan::{scan_scalar, scan_string, unescape},
         strict::skip_composite,
         value::Cell,
@@ -16,7 +15,7 @@ use super::{
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     simd::{Text, Window},
     walk::KeyPart,
-    work::{LongFloat, Work},
+    work::Work,
 };
 use crate::time::parse_text;
 
@@ -216,25 +215,6 @@ impl Spot<'_> {
         let (scalar, end) = scan_scalar(bytes, at)?;
         let cell = work.values.read(&work.layout.rules[rule as usize], scalar, bytes);
         Some((cell, self.from.start + end))
-    }
-
-    /// Reads a float that has no end where the walk saw one; returns where it ends. `at` is
-    /// where the step's literal stands.
-    #[inline(never)]
-    pub(super) fn long_float(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
-        let (step, lane) = (self.step(), self.lane);
-        if work.detours[lane] == self.index {
-            return None;
-        }
-        let bytes = work.buffer.get(self.from.start..self.from.end)?;
-        let start = (at + usize::from(step.length)).checked_sub(self.from.start)?;
-        let (number, end) = scan_number(bytes, start)?;
-        work.stages[lane].neutralise(step.stage, self.plan.groups_of_rows());
-        if step.rule.is_some() {
-            let value = number.to_float(bytes);
-            work.memory.long_floats.push(LongFloat { lane, slot: step.stage, value });
-        }
-        Some(self.from.start + end)
     }
 
     /// Reads a value that the plan knows nothing of; returns where it ends.

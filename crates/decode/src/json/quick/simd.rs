@@ -10,6 +10,8 @@
 use std::arch::x86_64::*;
 
 use super::{Lane, any_order, plan::QuickPlan, walk, work::Work};
+#[cfg(test)]
+use super::{long::find_long, work::Long};
 use tidemill_kernel::event::Rows;
 
 /// The proof that this processor has AVX2 and the bit instructions that came with it.
@@ -44,6 +46,18 @@ impl Avx2 {
                 }
                 _ => walk::read(plan, text, lanes, work, rows),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Avx2 {
+    /// Reads a long float and where it ends.
+    pub(super) fn read_long(self, text: &[u8; 64]) -> Option<(f64, usize)> {
+        // SAFETY: `detect` saw every feature that both are compiled for.
+        unsafe {
+            let (digits, first, end) = find_long(text.first_chunk()?)?;
+            Some((Long::Digits(first, digits).value(text)?, end))
         }
     }
 }

@@ -14,6 +14,7 @@ use tidemill_kernel::event::Rows;
 use super::{
     Lane,
     convert::finish,
+    long::{find_long, is_cut},
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
     repair::{Spot, repair},
     simd::{Text, Window, load32},
@@ -21,7 +22,7 @@ use super::{
         quoted_length, stage_any_float, stage_bool, stage_decimal, stage_float, stage_int,
         stage_signed_decimal, stage_signed_int,
     },
-    work::Work,
+    work::{Long, Work},
 };
 
 /// A part of the key: where it starts in the buffer, and its length.
@@ -142,6 +143,10 @@ impl<'w, const L: usize> Walk<'w, L> {
                     any_float(spot, windows[lane], length, [from[lane], at[lane]], work)?
                 });
             }
+            Kind::LongFloat => each!(|lane| {
+                let spot = self.spot(lane, step);
+                long_float(spot, step, windows[lane], at[lane], work)?
+            }),
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
@@ -172,7 +177,8 @@ impl<'w, const L: usize> Walk<'w, L> {
 
 /// Returns where a float ends that was staged up to `at`, unless it is longer. `from` is where the
 /// step's literal stands, and `length` how long that is.
-#[inline(always)]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
 fn any_float(
     spot: Spot<'_>,
     window: &Window,
@@ -180,12 +186,32 @@ fn any_float(
     [from, at]: [usize; 2],
     work: &mut Work<'_>,
 ) -> Option<usize> {
-    let advance = at.wrapping_sub(from) & 63;
-    let is_long = advance >= length + 16;
-    if is_long || window[advance] | 0x20 == b'e' {
-        return spot.long_float(from, work);
+    if is_cut(window, length, at.wrapping_sub(from) & 63) {
+        return spot.long_float(from, window, work);
     }
     Some(at)
+}
+
+/// Returns where a float of more digits than a stage holds ends. `at` is where the step's literal
+/// stands.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn long_float(
+    spot: Spot<'_>,
+    step: &Step,
+    window: &Window,
+    at: usize,
+    work: &mut Work<'_>,
+) -> Option<usize> {
+    let length = usize::from(step.length) & 31;
+    match find_long(window[length..].first_chunk()?) {
+        // A stand-in is not in the buffer, from which digits are read later.
+        Some((digits, first, end)) if work.detours[spot.lane] != spot.index => {
+            work.take_long(step, spot.lane, Long::Digits(at.wrapping_add(length + first), digits));
+            Some(at.wrapping_add(length + end))
+        }
+        _ => spot.other_float(at, window, work),
+    }
 }
 
 /// Returns where a time ends that is text. `at` is where the step's literal stands, and `length`

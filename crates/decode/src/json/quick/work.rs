@@ -3,7 +3,7 @@
 
 use super::{
     super::{layout::Layout, value::Values},
-    plan::{Kind, QuickPlan},
+    plan::{Kind, QuickPlan, Step},
     table::{NEUTRAL_FLOAT, NEUTRAL_INT, Scale},
 };
 use crate::{json::value::Cell, time::parse_text};
@@ -41,13 +41,29 @@ pub(super) struct Odd {
     pub(super) cell: Cell,
 }
 
+/// A float in its text: sign, digits before the point, all characters behind the sign.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digits {
+    pub(super) negative: bool,
+    pub(super) whole: u8,
+    pub(super) length: u8,
+}
+
+/// The value of a float that was too long for a stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Long {
+    Value(f64),
+    /// Waits for its conversion: where in the buffer its digits start.
+    Digits(usize, Digits),
+}
+
 /// A float that was too long for a stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LongFloat {
     pub(super) lane: usize,
-    /// Its slot, which is its stage, too.
+    /// Its stage, which is its slot, too, if any field wants it.
     pub(super) slot: u8,
-    pub(super) value: f64,
+    pub(super) value: Long,
 }
 
 /// The stages of a quick reader, one per lane.
@@ -115,6 +131,16 @@ impl<'w> Work<'w> {
             lacking: [0; LANES_MAX],
             times_ms: [-1; LANES_MAX],
         }
+    }
+
+    /// Takes a float that was too long for a stage, or was read as if it were. Its end is right,
+    /// so it is never read again.
+    #[inline]
+    pub(super) fn take_long(&mut self, step: &Step, lane: usize, value: Long) {
+        let stage = &mut self.stages[lane];
+        stage.digits[usize::from(step.stage)] = [0; 16];
+        stage.scales[usize::from(step.stage)] = NEUTRAL_FLOAT;
+        self.memory.long_floats.push(LongFloat { lane, slot: step.stage, value });
     }
 
     /// Notes what stands in place of a value that the plan expects. Returns `None` if that is

@@ -44,6 +44,27 @@ impl Ahead {
     pub(super) fn guess(&self, index: usize) -> Option<usize> {
         self.found.get(index).filter(|found| found.slot != NOTHING).map(|found| found.slot as usize)
     }
+
+    /// Looks at the states of messages to come, and at the key of one.
+    #[inline]
+    fn look_on(&mut self, windows: &[Window], block: &EventBlock, index: usize) {
+        while self.looked <= index + STATES
+            && let Some(found) = self.found.get_mut(self.looked)
+        {
+            if let Some(window) = windows.get(found.window as usize)
+                && let Some(slot) = window.guess(found.tag)
+            {
+                found.slot = slot as u32;
+                window.prefetch_states(slot, &block.message(self.looked));
+            }
+            self.looked += 1;
+        }
+        if let Some(found) = self.found.get(index + KEY)
+            && let Some(window) = windows.get(found.window as usize)
+        {
+            window.prefetch_key(found.slot as usize);
+        }
+    }
 }
 
 impl Rollup {
@@ -80,24 +101,27 @@ impl Rollup {
         let Some(calm_until_ms) = self.calm_until_ms() else {
             return 0;
         };
-        let plan = self.config.plan.clone();
-        let skew_ms = self.config.max_future_skew.as_ms();
+        let (windows, config) = (&mut self.windows, &self.config);
+        let skew_ms = config.max_future_skew.as_ms();
         let mut highest_ms = self.watermark.highest_event_time_ms();
         let mut index = first;
-        while let Some(found) = ahead.found.get(index).copied() {
-            self.look_at_states(block, index, ahead);
-            let found = Found { slot: ahead.found[index].slot, ..found };
+        while index < ahead.found.len() {
+            ahead.look_on(windows, block, index);
+            let found = ahead.found[index];
             let message = block.message(index);
             let time = message.time();
             let latest_ms = message.publish_time_ms().saturating_add(skew_ms);
             if message.reject().is_some() || time.as_ms() > latest_ms.min(calm_until_ms) {
                 break;
             }
-            let window = self.windows.get_mut(found.window as usize);
+            let window = windows.get_mut(found.window as usize);
             let Some(window) = window.filter(|window| window.contains(time)) else {
                 break;
             };
-            if !window.fold_known(&plan, found.slot as usize, &message) {
+            // What was found may be another device, or none for one that is new.
+            if !window.fold_known(&config.plan, found.slot as usize, &message)
+                && !window.fold(&config.plan, &self.hasher, config.devices_max, &message)
+            {
                 break;
             }
             highest_ms = highest_ms.max(time.as_ms());
@@ -123,26 +147,5 @@ impl Rollup {
         });
         let calm_until_ms = self.watermark.calm_until_ms().min(passed_until_ms);
         self.changes.is_empty().then_some(calm_until_ms)
-    }
-
-    /// Looks at the states of messages to come, and at the key of one.
-    #[inline]
-    fn look_at_states(&self, block: &EventBlock, index: usize, ahead: &mut Ahead) {
-        while ahead.looked <= index + STATES
-            && let Some(found) = ahead.found.get_mut(ahead.looked)
-        {
-            if let Some(window) = self.windows.get(found.window as usize)
-                && let Some(slot) = window.guess(found.tag)
-            {
-                found.slot = slot as u32;
-                window.prefetch_states(slot, &block.message(ahead.looked));
-            }
-            ahead.looked += 1;
-        }
-        if let Some(found) = ahead.found.get(index + KEY)
-            && let Some(window) = self.windows.get(found.window as usize)
-        {
-            window.prefetch_key(found.slot as usize);
-        }
     }
 }

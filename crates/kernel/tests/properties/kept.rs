@@ -43,7 +43,8 @@ fn rollup(schema: &Arc<Schema>) -> Rollup {
     Rollup::new(config, &Progress::BIRTH)
 }
 
-/// The messages of one window, each device (other ones than before) with a text so long that the rows take more than 1 MiB.
+/// The messages of one window, each device (other ones than before) with a text so long that the
+/// rows take more than 1 MiB.
 fn window(schema: &Schema, number: u64) -> EventBlock {
     let mut block = EventBlock::new(schema);
     for device in 0..DEVICES - 40 * number {

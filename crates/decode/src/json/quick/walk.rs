@@ -139,14 +139,11 @@ impl<'w, const L: usize> Walk<'w, L> {
                 let from = at;
                 staged!(stage_any_float);
                 each!(|lane| {
-                    let spot = self.spot(lane, step);
-                    any_float(spot, windows[lane], length, [from[lane], at[lane]], work)?
+                    let ends = [from[lane], at[lane]];
+                    self.whole(lane, step, windows[lane], ends, work)?
                 });
             }
-            Kind::LongFloat => each!(|lane| {
-                let spot = self.spot(lane, step);
-                long_float(spot, step, windows[lane], at[lane], work)?
-            }),
+            Kind::LongFloat => each!(|of| self.long(of, step, windows[of], at[of], work)?),
             Kind::Int => staged!(stage_int),
             Kind::SignedInt | Kind::TimeNumber => staged!(stage_signed_int),
             Kind::Bool => staged!(stage_bool),
@@ -160,76 +157,76 @@ impl<'w, const L: usize> Walk<'w, L> {
                 size > 0
             }),
             Kind::OtherText => texts!(|lane, size| true),
-            Kind::TimeText => each!(|lane| {
-                let spot = self.spot(lane, step);
-                time_text(spot, windows[lane], length, at[lane], work)?
-            }),
+            Kind::TimeText => each!(|lane| self.time(lane, step, windows[lane], at[lane], work)?),
             Kind::Any => each!(|lane| self.spot(lane, step).any_value(at[lane], work)?),
             Kind::More | Kind::End => each!(|lane| at[lane].wrapping_add(length)),
         }
         Some(at)
     }
 
+    /// Returns where a float ends that was staged, unless it is longer. It stands between the start
+    /// of the step's literal and the end of what was staged.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn whole(
+        self,
+        lane: usize,
+        step: &Step,
+        window: &Window,
+        [from, at]: [usize; 2],
+        work: &mut Work<'_>,
+    ) -> Option<usize> {
+        let length = usize::from(step.length) & 31;
+        if is_cut(window, length, at.wrapping_sub(from) & 63) {
+            return self.spot(lane, step).long_float(from, window, work);
+        }
+        Some(at)
+    }
+
+    /// Returns where a float of more digits than a stage holds ends. `at` is where the step's
+    /// literal stands.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn long(
+        self,
+        lane: usize,
+        step: &Step,
+        window: &Window,
+        at: usize,
+        work: &mut Work<'_>,
+    ) -> Option<usize> {
+        let length = usize::from(step.length) & 31;
+        match find_long(window[length..].first_chunk()?) {
+            // A stand-in is not in the buffer, from which digits are read later.
+            Some((digits, first, end)) if work.detours[lane] != step.index as usize => {
+                work.take_long(step, lane, Long::Digits(at.wrapping_add(length + first), digits));
+                Some(at.wrapping_add(length + end))
+            }
+            _ => self.spot(lane, step).other_float(at, window, work),
+        }
+    }
+
+    /// Returns where a time ends that is text. `at` is where the step's literal stands.
+    #[inline(always)]
+    fn time(
+        self,
+        lane: usize,
+        step: &Step,
+        window: &Window,
+        at: usize,
+        work: &mut Work<'_>,
+    ) -> Option<usize> {
+        let length = usize::from(step.length) & 31;
+        match work.memory.times.read(window[length..].first_chunk()?) {
+            Some(time_ms) if window[length + 24] == b'"' => {
+                work.times_ms[lane] = time_ms;
+                Some(at + length + 25)
+            }
+            _ => self.spot(lane, step).text_time(at, work),
+        }
+    }
+
     fn spot(&self, lane: usize, step: &Step) -> Spot<'w> {
         Spot { plan: self.plan, index: step.index as usize, lane, from: self.lanes[lane] }
-    }
-}
-
-/// Returns where a float ends that was staged up to `at`, unless it is longer. `from` is where the
-/// step's literal stands, and `length` how long that is.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn any_float(
-    spot: Spot<'_>,
-    window: &Window,
-    length: usize,
-    [from, at]: [usize; 2],
-    work: &mut Work<'_>,
-) -> Option<usize> {
-    if is_cut(window, length, at.wrapping_sub(from) & 63) {
-        return spot.long_float(from, window, work);
-    }
-    Some(at)
-}
-
-/// Returns where a float of more digits than a stage holds ends. `at` is where the step's literal
-/// stands.
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-#[inline]
-fn long_float(
-    spot: Spot<'_>,
-    step: &Step,
-    window: &Window,
-    at: usize,
-    work: &mut Work<'_>,
-) -> Option<usize> {
-    let length = usize::from(step.length) & 31;
-    match find_long(window[length..].first_chunk()?) {
-        // A stand-in is not in the buffer, from which digits are read later.
-        Some((digits, first, end)) if work.detours[spot.lane] != spot.index => {
-            work.take_long(step, spot.lane, Long::Digits(at.wrapping_add(length + first), digits));
-            Some(at.wrapping_add(length + end))
-        }
-        _ => spot.other_float(at, window, work),
-    }
-}
-
-/// Returns where a time ends that is text. `at` is where the step's literal stands, and `length`
-/// how long that is.
-#[inline(always)]
-fn time_text(
-    spot: Spot<'_>,
-    window: &Window,
-    length: usize,
-    at: usize,
-    work: &mut Work<'_>,
-) -> Option<usize> {
-    let length = length & 31;
-    match work.memory.times.read(window[length..].first_chunk()?) {
-        Some(time_ms) if window[length + 24] == b'"' => {
-            work.times_ms[spot.lane] = time_ms;
-            Some(at + length + 25)
-        }
-        _ => spot.text_time(at, work),
     }
 }

@@ -1,3 +1,5 @@
+//! Every processor does the same, and no place is beyond its row.
+
 use super::*;
 use crate::aggregate::most_frequent::PLACES;
 use std::vec;

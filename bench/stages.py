@@ -11,12 +11,13 @@ import re
 import sys
 from collections import Counter
 
-# The first that is found in a function's name.
+# The first that is found in a function's name; folding has two, for what looks like rows.
 STAGES = [
     ("walk", r"quick::(walk|stage|repair|simd)"),
-    ("conversion", r"quick::(convert|settle)"),
+    ("conversion", r"quick::(convert|settle|long)|json::nearest"),
     ("the rest of decoding", r"tidemill_decode|event::rows|EventBlock"),
-    ("look-ahead", r"rollup::ahead|look_ahead"),
+    ("looking up", r"rollup::ahead"),
+    ("folding", r"processor::row"),
     ("rows", r"emit|::round|::row::|slice::sort|sort_by_key|window::order|RowWriter|close"),
     ("folding", r"fold|slots|window::Window|key_table|aggregate|Chunk"),
     ("operating system", r"_\[k\]$"),
@@ -59,7 +60,7 @@ def main():
     print("| stage | instructions per message | share of them | ns per message | share of the time |")
     print("| --- | ---: | ---: | ---: | ---: |")
     whole, sampled = sum(counts.values()), sum(samples.values())
-    for name in [*(name for name, _ in STAGES), "the rest"]:
+    for name in dict.fromkeys([*(name for name, _ in STAGES), "the rest"]):
         print(f"| {name} | {counts[name] / messages:,.0f} | {counts[name] / whole:.1%} "
               f"| {samples[name] / passes / messages:.1f} | {samples[name] / sampled:.1%} |")
     print(f"| all | {whole / messages:,.0f} | | {sampled / passes / messages:.1f} | |")

@@ -245,3 +245,45 @@ fn fields_of_long_floats_take_every_other_value() {
         assert!(tally.together > 6_000, "{tally:?}");
     }
 }
+
+#[test]
+fn schemas_without_fields_of_some_type_are_read_together() {
+    for counts in (0..27).map(|at| [at / 9, at / 3 % 3, at % 3].map(|count| [0, 1, 70][count])) {
+        let mut fields = vec![
+            Field::new("id", ValueType::Text, Role::Key),
+            Field::new("time", ValueType::Int, Role::Time),
+        ];
+        let mut text = String::from(r#"{"id":"a","time":17"#);
+        for (value_type, role, sample, count) in [
+            (ValueType::Float, Role::Gauge, "2.5", counts[0]),
+            (ValueType::Int, Role::Counter, "7", counts[1]),
+            (ValueType::Text, Role::Attribute, "\"x\"", counts[2]),
+        ] {
+            for number in 0..count {
+                let name = format!("{value_type:?}{number}");
+                text += &format!(",\"{name}\":{sample}");
+                fields.push(Field::new(&name, value_type, role));
+            }
+        }
+        text += "}";
+        let schema = Arc::new(Schema::new(fields).expect("a valid schema"));
+        let messages = 40;
+        let raw = (0..messages).map(|index| RawMessage {
+            position: Position::new(0, index as u64, 0),
+            start: (index * text.len()) as u32,
+            length: text.len() as u32,
+            publish_time_ms: 0,
+            reject: None,
+        });
+        let buffer = [text.repeat(messages).as_bytes(), &[b' '; 64]].concat();
+        let mut block = EventBlock::new(&schema);
+        let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());
+        decoder.decode_all(&buffer, &raw.collect::<Vec<_>>(), &mut block);
+        for message in (0..messages).map(|index| block.message(index)) {
+            assert_eq!((message.reject(), message.is_complete()), (None, true), "{counts:?}");
+            assert_eq!(message.floats(), vec![2.5; counts[0]]);
+            assert_eq!(message.ints(), vec![7; counts[1]]);
+            assert!((0..counts[2]).all(|slot| message.text(slot as u16) == Some(b"x")));
+        }
+    }
+}

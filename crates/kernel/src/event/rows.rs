@@ -44,7 +44,8 @@ impl<'b> Rows<'b> {
         match bits {
             // Most schemas have no more than 64 fields; this spares them a call.
             [word] if width == 1 => all.fill(*word),
-            _ => all.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(bits)),
+            // A schema may have a key and a time alone, and so no bit at all.
+            _ => (0..count).for_each(|row| all[row * width..][..width].copy_from_slice(bits)),
         }
     }
 

@@ -128,6 +128,13 @@ impl Fed {
         self.stdin.as_mut().expect("an open pipe").write_all(bytes).expect("fed");
     }
 
+    /// Waits until so many dead letters of a reason are counted, and no more: they are once the
+    /// store has answered, which is after it can be asked for them.
+    fn until_letters(&self, reason: &str, count: f64) {
+        let name = format!("tidemill_dead_letters_total{{reason=\"{reason}\"}}");
+        until(&name, || (self.metric(&name) == count).then_some(()));
+    }
+
     /// Returns a metric of the page by its name and labels.
     fn metric(&self, name: &str) -> f64 {
         let logged = self.logged();
@@ -202,7 +209,7 @@ fn line_of_a_gibibyte_takes_no_memory_and_is_one_letter() {
     run.feed(&good(1_000));
     // The last line of a pipe is known to be one when the next begins.
     run.until_processed(&place, 2_001);
-    assert_eq!(run.metric("tidemill_dead_letters_total{reason=\"too_large\"}"), 1.0);
+    run.until_letters("too_large", 1.0);
     check_memory("a line of 1 GiB from a pipe", run.child.id());
     run.finish();
     place.prove(&config);
@@ -237,8 +244,7 @@ fn key_of_ten_megabytes_is_refused_whether_or_not_the_message_may_be_so_large() 
         }
         run.feed(&good(10));
         run.until_processed(&place, 20 * 11 + 10);
-        let name = format!("tidemill_dead_letters_total{{reason=\"{reason}\"}}");
-        assert_eq!(run.metric(&name), 20.0, "{reason}");
+        run.until_letters(reason, 20.0);
         check_memory(&format!("keys of 10 MB, {reason}"), run.child.id());
         run.finish();
         place.prove(&config);
@@ -316,11 +322,7 @@ fn million_devices_where_500_were_expected_are_letters_beyond_the_limit() {
     check_memory("a million devices, devices_max = 1000", run.child.id());
     let stored = place.letters("device_limit");
     assert!(stored > 900_000, "{stored} refused");
-    // A commit is counted when its answer has come, a moment after others can see it.
-    until("all letters are counted", || {
-        let counted = run.metric("tidemill_dead_letters_total{reason=\"device_limit\"}");
-        (counted as i64 == stored).then_some(())
-    });
+    run.until_letters("device_limit", stored as f64);
     run.finish();
     place.prove(&config);
 }

@@ -62,18 +62,25 @@ fn shared_broker(command: &str) {
 /// Changes something by the broker's admin interface; `path` follows `/admin/v2/`.
 ///
 /// A broker in the middle of another change (a bundle that is being unloaded or taken over) answers
-/// with a server error and means: again. What it refuses for good fails at the deadline.
+/// with an error and means: again. It may yet have done what was asked, and then says that it
+/// exists already: names are made up for one call. What it refuses for good fails at the deadline.
 pub(crate) fn admin_put(path: &str, body: &str) {
     let url = format!("{}/admin/v2/{path}", broker().admin);
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        match ureq::put(&url).header("content-type", "application/json").send(body) {
-            Ok(_) => return,
-            Err(ureq::Error::StatusCode(500..)) if Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(200));
-            }
-            Err(error) => panic!("{url}: {error}"),
+        let request = no_status_is_an_error().put(&url).header("content-type", "application/json");
+        let answer = request.send(body).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let status = answer.status();
+        if status.is_success() {
+            return;
         }
+        let said = answer.into_body().read_to_string().unwrap_or_default();
+        if status == 409 && said.contains("already exist") {
+            return;
+        }
+        let is_worth_trying = status == 409 || status.is_server_error();
+        assert!(is_worth_trying && Instant::now() < deadline, "{url}: {status}: {said}");
+        thread::sleep(Duration::from_millis(200));
     }
 }
 
@@ -126,10 +133,14 @@ impl Version {
 /// # Errors
 /// What went wrong, as text.
 pub(crate) fn ask(url: &str, query: &str) -> Result<String, String> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let answer = agent.post(url).send(query).map_err(|error| error.to_string())?;
+    let answer =
+        no_status_is_an_error().post(url).send(query).map_err(|error| error.to_string())?;
     let status = answer.status();
     let text = answer.into_body().read_to_string().map_err(|error| error.to_string())?;
     if status.is_success() { Ok(text.trim_end().to_owned()) } else { Err(text) }
+}
+
+/// What asks and also hands out the text of a refusal.
+fn no_status_is_an_error() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
 }

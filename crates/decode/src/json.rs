@@ -85,11 +85,37 @@ pub struct JsonDecoder {
     guesses: Guesses,
     quick: Quick,
     judge: Judge,
-    /// How many messages are to be read one by one before the next are read in lock step.
-    alone: u32,
-    /// How many that will be after the next disappointment.
-    patience: u32,
+    /// For as many messages as can be read in lock step, all of the likeliest shape.
+    groups: Patience,
+    /// For two of any shape.
+    pairs: Patience,
     tally: Tally,
+}
+
+/// How long to wait, after messages could not be read in lock step, before the next are tried.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// In messages.
+    wait: u32,
+    /// What that will be after the next disappointment, in lots of messages.
+    next: u32,
+}
+
+impl Patience {
+    const NEW: Patience = Patience { wait: 0, next: 1 };
+
+    fn succeed(&mut self) {
+        self.next = 1;
+    }
+
+    fn fail(&mut self, messages: usize) {
+        self.wait = self.next * messages as u32;
+        self.next = (self.next * 2).min(PATIENCE_MAX);
+    }
+
+    fn pass(&mut self, messages: usize) {
+        self.wait = self.wait.saturating_sub(messages as u32);
+    }
 }
 
 /// What a decoder may use.
@@ -133,8 +159,8 @@ impl JsonDecoder {
             guesses: Guesses::default(),
             quick,
             judge,
-            alone: 0,
-            patience: 1,
+            groups: Patience::NEW,
+            pairs: Patience::NEW,
             tally: Tally::default(),
         }
     }
@@ -190,18 +216,30 @@ impl JsonDecoder {
     pub fn decode_all(&mut self, buffer: &[u8], messages: &[RawMessage], block: &mut EventBlock) {
         let mut rest = messages;
         while let Some((message, after)) = rest.split_first() {
-            if self.alone == 0
+            if self.groups.wait == 0
                 && let Some((group, behind)) = rest.split_first_chunk::<LANES>()
             {
-                if self.decode_group(buffer, group, block) {
-                    self.patience = 1;
+                if self.decode_group(buffer, group, 0, block) {
+                    self.groups.succeed();
                     rest = behind;
                     continue;
                 }
-                self.alone = self.patience * LANES as u32;
-                self.patience = (self.patience * 2).min(PATIENCE_MAX);
+                self.groups.fail(LANES);
             }
-            self.alone = self.alone.saturating_sub(1);
+            if self.pairs.wait == 0
+                && let Some((pair, behind)) = rest.split_first_chunk::<2>()
+                && let Some(shape) = self.shape_of(buffer, pair)
+            {
+                if self.decode_group(buffer, pair, shape, block) {
+                    self.pairs.succeed();
+                    self.groups.pass(2);
+                    rest = behind;
+                    continue;
+                }
+                self.pairs.fail(2);
+            }
+            self.groups.pass(1);
+            self.pairs.pass(1);
             rest = after;
             let place = (message.position, message.publish_time_ms);
             match message.reject {
@@ -214,15 +252,24 @@ impl JsonDecoder {
         }
     }
 
-    /// Reads messages in lock step; returns whether that could be done.
+    /// Returns the shape that both messages may have, by how they start.
     #[inline]
-    fn decode_group(
+    fn shape_of(&self, buffer: &[u8], pair: &[RawMessage; 2]) -> Option<usize> {
+        let [first, second] = pair.each_ref().map(lane);
+        self.guesses
+            .of_both(buffer.get(first.start..first.end)?, buffer.get(second.start..second.end)?)
+    }
+
+    /// Reads messages of one of the shapes in lock step; returns whether that could be done.
+    #[inline]
+    fn decode_group<const L: usize>(
         &mut self,
         buffer: &[u8],
-        group: &[RawMessage; LANES],
+        group: &[RawMessage; L],
+        shape: usize,
         block: &mut EventBlock,
     ) -> bool {
-        let Some(plan) = self.guesses.likeliest() else { return false };
+        let Some(plan) = self.guesses.quick_plan(shape) else { return false };
         let lanes = group.each_ref().map(lane);
         let fits = |lane: &Lane| {
             lane.is_open(buffer) && lane.end - lane.start <= self.limits.payload_bytes_max
@@ -239,8 +286,8 @@ impl JsonDecoder {
         };
         let is_read = self.quick.read(plan, &mut context, &lanes, places, block);
         if is_read {
-            self.guesses.hit();
-            self.tally.together += LANES as u64;
+            self.guesses.hit(shape);
+            self.tally.together += L as u64;
         }
         is_read
     }

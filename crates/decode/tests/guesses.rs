@@ -216,34 +216,93 @@ fn fields_of_long_floats_take_every_other_value() {
             format!(r#"{{"id":"a","time":17,"x":{value},"other":{other},"y":{last}}}"#)
         })
         .collect();
+    let together = assert_read_alike(&schema, DecodeLimits::default(), &messages);
+    assert!(together > 6_000, "{together}");
+}
+
+/// Reads messages by one decoder, and each by one that has learned nothing; returns how many were
+/// read in lock step, or as many as there are where none is.
+fn assert_read_alike(schema: &Arc<Schema>, limits: DecodeLimits, messages: &[String]) -> u64 {
     let mut buffer = Vec::new();
     let mut raw = Vec::new();
-    let mut alone = EventBlock::new(&schema);
+    let mut alone = EventBlock::new(schema);
     for (index, text) in messages.iter().enumerate() {
         let (start, position) = (buffer.len() as u32, Position::new(0, index as u64, 0));
         let length = text.len() as u32;
         raw.push(RawMessage { position, start, length, publish_time_ms: 0, reject: None });
         buffer.extend_from_slice(text.as_bytes());
-        let mut judge = JsonDecoder::new(schema.clone(), DecodeLimits::default());
+        let mut judge = JsonDecoder::new(schema.clone(), limits);
         judge.decode(text.as_bytes(), position, 0, &mut alone);
     }
     buffer.extend_from_slice(&[b' '; 64]);
-    let mut together = EventBlock::new(&schema);
-    let mut decoder = JsonDecoder::new(schema, DecodeLimits::default());
+    let mut together = EventBlock::new(schema);
+    let mut decoder = JsonDecoder::new(schema.clone(), limits);
     decoder.decode_all(&buffer, &raw, &mut together);
     for (index, text) in messages.iter().enumerate() {
         let (found, expected) = (together.message(index), alone.message(index));
         assert_eq!(found.reject(), expected.reject(), "{text}");
+        if expected.reject().is_some() {
+            continue;
+        }
         assert_eq!(found.invalid_count(), expected.invalid_count(), "{text}");
+        assert_eq!(found.key(), expected.key(), "{text}");
         let bits = |value: Option<f64>| value.map(f64::to_bits);
-        for slot in 0..2 {
+        for slot in 0..schema.float_count() as u16 {
             assert_eq!(bits(found.float(slot)), bits(expected.float(slot)), "{text}");
         }
+        for slot in 0..schema.text_count() as u16 {
+            assert_eq!(found.text(slot), expected.text(slot), "{text}");
+        }
     }
-    if cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("avx2") {
-        let tally = decoder.tally();
-        assert!(tally.together > 6_000, "{tally:?}");
+    let is_quick = cfg!(target_arch = "x86_64") && std::is_x86_feature_detected!("avx2");
+    if is_quick { decoder.tally().together } else { messages.len() as u64 }
+}
+
+#[test]
+fn texts_of_every_length_are_read_as_if_alone() {
+    let schema = Arc::new(
+        Schema::new(vec![
+            Field::new("id", ValueType::Text, Role::Key),
+            Field::new("time", ValueType::Int, Role::Time),
+            Field::new("site", ValueType::Text, Role::Attribute),
+        ])
+        .expect("a valid schema"),
+    );
+    let limits = DecodeLimits { key_bytes_max: 58, text_bytes_max: 45, ..DecodeLimits::default() };
+    let text = |length: usize, odd: Option<(usize, &str)>| {
+        let mut text: String =
+            ('0'..='z').filter(|c| c.is_alphanumeric()).cycle().take(length).collect();
+        if let Some((at, odd)) = odd.filter(|(at, _)| *at < length) {
+            text.replace_range(at..=at, odd);
+        }
+        text
+    };
+    let message = |texts: [String; 3]| {
+        let [id, other, site] = texts;
+        format!(r#"{{"id":"{id}","time":17,"other":"{other}","site":"{site}"}}"#)
+    };
+    let plain = || message([37, 36, 35].map(|length| text(length, None)));
+    let mut messages = vec![plain(); 100];
+    for length in 0..110 {
+        messages.extend([
+            message([37, length, 35].map(|length| text(length, None))),
+            plain(),
+            plain(),
+        ]);
+        messages.extend([message([37, 36, length].map(|length| text(length, None))), plain()]);
+        messages.extend([message([length, 36, 35].map(|length| text(length, None))), plain()]);
     }
+    for at in 0..70 {
+        for odd in ["\\\"", "\\u00e9", "\u{e9}", "\u{1}", "\"", "\\x", "\\"] {
+            for place in 0..3 {
+                let mut texts = [48, 66, 40].map(|length| text(length, None));
+                texts[place] = text(40 + place * 26 % 50, Some((at, odd)));
+                messages.extend([plain(), message(texts), plain(), plain()]);
+            }
+        }
+    }
+    let together = assert_read_alike(&schema, limits, &messages);
+    assert!(together > messages.len() as u64 / 3, "{together} of {}", messages.len());
 }
 
 #[test]
@@ -286,4 +345,84 @@ fn schemas_without_fields_of_some_type_are_read_together() {
             assert!((0..counts[2]).all(|slot| message.text(slot as u16) == Some(b"x")));
         }
     }
+}
+
+#[test]
+fn neighbours_of_one_shape_are_read_together_among_others() {
+    let schema = Arc::new(
+        Schema::new(vec![
+            Field::new("id", ValueType::Text, Role::Key),
+            Field::new("time", ValueType::Int, Role::Time),
+            Field::new("x", ValueType::Float, Role::Gauge),
+        ])
+        .expect("a valid schema"),
+    );
+    let mut state = 1_u64;
+    let messages: Vec<String> = (0..4_000)
+        .map(|index| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            match state >> 62 {
+                0 => format!(r#"{{"id":"a","time":17,"x":{index}.5}}"#),
+                1 => format!(r#"{{"time":17,"x":{index}.5,"id":"b"}}"#),
+                2 => format!(r#"{{"x":{index}.5,"id":"c","time":17}}"#),
+                // Begins as the first shape does.
+                _ => format!(r#"{{"id":"d","x":{index}.5,"time":17}}"#),
+            }
+        })
+        .collect();
+    let together = assert_read_alike(&schema, DecodeLimits::default(), &messages);
+    assert!(together > 500, "{together}");
+}
+
+#[test]
+fn numbers_too_long_for_a_stage_hide_nothing_behind_them() {
+    // A long name is compared in two parts, and the second may be as short as the end of any.
+    for (length, between) in (20..40).flat_map(|length| (0..20).map(move |size| (length, size))) {
+        let name = "n".repeat(length);
+        let schema = Schema::new(vec![
+            Field::new("id", ValueType::Text, Role::Key),
+            Field::new("time", ValueType::Int, Role::Time),
+            Field::new(&name, ValueType::Float, Role::Gauge),
+            Field::new("x", ValueType::Float, Role::Gauge),
+        ]);
+        let schema = Arc::new(schema.expect("a valid schema"));
+        let other = "o".repeat(between);
+        let message = |digits: usize| {
+            let number = "1234567890123456789012345678"[..digits].to_owned();
+            format!(r#"{{"id":"a","time":17,"{name}":{number},"{other}":7,"x":971}}"#)
+        };
+        let messages: Vec<String> = (0..12)
+            .map(|_| message(5))
+            .chain((10..28).flat_map(|digits| [message(digits), message(5), message(4)]))
+            .collect();
+        assert_read_alike(&schema, DecodeLimits::default(), &messages);
+    }
+}
+
+#[test]
+fn message_that_is_cut_short_takes_no_texts_of_the_next() {
+    let fields = (0..60).map(|at| Field::new(&format!("t{at}"), ValueType::Text, Role::Attribute));
+    let id = Field::new("id", ValueType::Text, Role::Key);
+    let time = Field::new("time", ValueType::Int, Role::Time);
+    let schema = Schema::new([id, time].into_iter().chain(fields).collect());
+    let schema = Arc::new(schema.expect("a valid schema"));
+    let texts: String = (0..60).map(|at| format!(r#","t{at}":"{}""#, "x".repeat(63))).collect();
+    let message = format!(r#"{{"id":"a","time":17{texts}}}"#);
+    let buffer = [message.repeat(8).as_bytes(), &[b' '; 64]].concat();
+    let raw = |index: usize, length: usize| RawMessage {
+        position: Position::new(0, index as u64, 0),
+        start: (index * message.len()) as u32,
+        length: length as u32,
+        publish_time_ms: 0,
+        reject: None,
+    };
+    let mut decoder = JsonDecoder::new(schema.clone(), DecodeLimits::default());
+    let whole: Vec<RawMessage> = (0..8).map(|index| raw(index, message.len())).collect();
+    decoder.decode_all(&buffer, &whole, &mut EventBlock::new(&schema));
+    // A block of its own, so that it has no more room than was made for these.
+    let cut: Vec<RawMessage> = (0..8).map(|index| raw(index, 30)).collect();
+    let mut block = EventBlock::new(&schema);
+    decoder.decode_all(&buffer, &cut, &mut block);
+    let reasons = (0..8).map(|index| block.message(index).reject());
+    assert_eq!(reasons.collect::<Vec<_>>(), [Some(Reason::Malformed); 8]);
 }

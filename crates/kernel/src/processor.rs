@@ -16,29 +16,27 @@ pub(crate) fn prefetch_element<T>(slice: &[T], index: usize) {
     }
 }
 
-/// Fetches whole lines of words; the slice begins with one.
+/// Fetches twice so many lines of words, from a word on. None of it need be there.
 #[inline]
-pub(crate) fn prefetch_lines(words: &[u64]) {
+pub(crate) fn prefetch_line_pairs(words: &[u64], from: usize, pairs: usize) {
     const LINE_WORDS: usize = LINE_BYTES / size_of::<u64>();
-    let mut pairs = words.chunks_exact(2 * LINE_WORDS);
-    for pair in &mut pairs {
-        prefetch_line(&pair[0]);
-        prefetch_line(&pair[LINE_WORDS]);
-    }
-    if let Some(last) = pairs.remainder().first() {
-        prefetch_line(last);
+    let mut place = words.as_ptr().wrapping_add(from);
+    for _ in 0..pairs {
+        prefetch_line(place);
+        prefetch_line(place.wrapping_add(LINE_WORDS));
+        place = place.wrapping_add(2 * LINE_WORDS);
     }
 }
 
 #[inline]
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a hint, see above"))]
-fn prefetch_line<T: ?Sized>(place: &T) {
+fn prefetch_line<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch reads and writes nothing that the program can see and faults on no
-        // address; this one comes from a live reference besides.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(place).cast()) }
+        // address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

@@ -41,6 +41,8 @@ pub(crate) struct Chunk {
     words: Vec<u64>,
     skip: usize,
     row_words: usize,
+    /// How many pairs of cache lines a row takes.
+    row_line_pairs: usize,
     rows: usize,
     /// How many messages lacked a field, by row and presence bit; nothing while all were complete.
     absent: Vec<u32>,
@@ -69,6 +71,7 @@ impl Chunk {
             words,
             skip,
             row_words,
+            row_line_pairs: row_words.div_ceil(2 * LINE_WORDS),
             rows: 0,
             absent: Vec::new(),
             cold: BTreeMap::new(),
@@ -125,7 +128,8 @@ impl Chunk {
     /// Fetches the lines of a row.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
-        processor::prefetch_lines(self.row(row));
+        let first = self.skip + row * self.row_words;
+        processor::prefetch_line_pairs(&self.words, first, self.row_line_pairs);
     }
 
     /// Fetches where the first absent field of a row is counted, which is far from the row (5 % of

@@ -41,13 +41,25 @@ const PAUSE_MESSAGES: u32 = 512;
 const ANY_ORDER_MESSAGES: u32 = 1024;
 
 impl Guesses {
-    /// Returns the plan that was right last, if the next message may be tried with it.
+    /// Returns the quick plan at `index`, if there is one and guessing does not pause. The plan
+    /// that was right last stands first.
     #[inline]
-    pub(crate) fn likeliest(&self) -> Option<&QuickPlan> {
+    pub(crate) fn quick_plan(&self, index: usize) -> Option<&QuickPlan> {
         if self.pause > 0 {
             return None;
         }
-        self.plans.first()?.quick.as_deref()
+        self.plans.get(index)?.quick.as_deref()
+    }
+
+    /// Returns which of the plans two messages start as, if names in any order are not tried first.
+    #[inline]
+    pub(crate) fn of_both(&self, first: &[u8], second: &[u8]) -> Option<usize> {
+        if self.pause > 0 || self.any_order_first > 0 {
+            return None;
+        }
+        let mut plans = self.plans.iter().map(|plan| plan.quick.as_deref());
+        let begins = |plan: &QuickPlan| plan.begins(first) && plan.begins(second);
+        plans.position(|plan| plan.is_some_and(begins))
     }
 
     /// Learns nothing from now on.
@@ -55,11 +67,11 @@ impl Guesses {
         self.is_off = true;
     }
 
-    /// Notes that the likeliest plan was right, and quick.
+    /// Notes that a plan was right, and quick.
     #[inline]
-    pub(crate) fn hit(&mut self) {
+    pub(crate) fn hit(&mut self, index: usize) {
         self.misses = 0;
-        if let Some(plan) = self.plans.first_mut() {
+        if let Some(plan) = self.plans.get_mut(index) {
             plan.losses = 0;
         }
     }

@@ -159,12 +159,16 @@ impl Values {
     #[inline]
     pub(crate) fn bounded(&self, kind: Kind, cell: Cell) -> Cell {
         let (Cell::Plain { start, end } | Cell::Made { start, end }) = cell else { return cell };
-        let length = (end - start) as usize;
-        let fits = match kind {
+        if self.fits(kind, (end - start) as usize) { cell } else { Cell::Invalid }
+    }
+
+    /// Returns whether a text may be as long.
+    #[inline]
+    pub(crate) fn fits(&self, kind: Kind, length: usize) -> bool {
+        match kind {
             Kind::Key => length > 0 && length <= self.limits.key_bytes_max,
             _ => length <= self.limits.text_bytes_max,
-        };
-        if fits { cell } else { Cell::Invalid }
+        }
     }
 
     /// Returns what counts of a field: its first source that is there and not null.

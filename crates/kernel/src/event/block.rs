@@ -401,12 +401,13 @@ impl<'a> Message<'a> {
         &self.block.ints[self.index * width..][..width].as_flattened()[..count]
     }
 
-    /// Returns floats and integers with what fills up the last group of four of each.
+    /// Returns floats and integers with what fills up the last group of four of each, and with
+    /// those of the messages behind.
     #[inline]
-    pub(crate) fn padded(&self) -> (&'a [f64], &'a [i64]) {
+    pub(crate) fn numbers_on(&self) -> (&'a [f64], &'a [i64]) {
         let Widths { float_groups, int_groups, .. } = self.block.widths;
-        let floats = &self.block.floats[self.index * float_groups..][..float_groups];
-        let ints = &self.block.ints[self.index * int_groups..][..int_groups];
+        let floats = &self.block.floats[self.index * float_groups..];
+        let ints = &self.block.ints[self.index * int_groups..];
         (floats.as_flattened(), ints.as_flattened())
     }
 

@@ -37,13 +37,13 @@ impl<'b> Rows<'b> {
     }
 
     /// Sets the presence bits of the first `count` rows, the same for all.
-    #[inline]
+    #[inline(always)]
     pub fn set_presence(&mut self, count: usize, bits: &[u64]) {
         let width = self.block.widths.words;
         let all = &mut self.block.presence[self.first * width..][..count * width];
         match bits {
             // Most schemas have no more than 64 fields; this spares them a call.
-            [word] if width == 1 => all.fill(*word),
+            [word] if width == 1 => all.iter_mut().for_each(|place| *place = *word),
             // A schema may have a key and a time alone, and so no bit at all.
             _ => (0..count).for_each(|row| all[row * width..][..width].copy_from_slice(bits)),
         }

@@ -139,8 +139,7 @@ impl RowFolder {
     /// only what a 0 does not change: sums and flags.
     ///
     /// # Panics
-    /// If the row or the numbers are not of the lengths that this was made for, or if a code is
-    /// none.
+    /// If the row or the numbers are fewer than this was made for, or if a code is none.
     #[inline]
     pub(crate) fn fold<const COMPLETE: bool>(
         &self,
@@ -148,8 +147,8 @@ impl RowFolder {
         floats: &[f64],
         ints: &[i64],
     ) -> Folded {
-        let fits = (row.len(), floats.len(), ints.len()) == (self.words, self.floats, self.ints);
-        assert!(fits, "a row or message of another schema");
+        let fits = row.len() >= self.words && floats.len() >= self.floats;
+        assert!(fits && ints.len() >= self.ints, "a row or message of another schema");
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = self.avx2 {
             return avx2.fold::<COMPLETE>(self, row, floats, ints);
@@ -192,7 +191,7 @@ mod avx2 {
             floats: &[f64],
             ints: &[i64],
         ) -> Folded {
-            debug_assert!((row.len(), floats.len()) == (folder.words, folder.floats));
+            debug_assert!(row.len() >= folder.words && floats.len() >= folder.floats);
             // SAFETY: `detect` saw AVX2; for the places see above.
             unsafe { fold::<COMPLETE>(folder, row.as_mut_ptr(), floats.as_ptr(), ints.as_ptr()) }
         }

@@ -45,24 +45,33 @@ impl Ahead {
         self.found.get(index).filter(|found| found.slot != NOTHING).map(|found| found.slot as usize)
     }
 
-    /// Looks at the states of messages to come, and at the key of one.
-    #[inline]
+    /// Looks at the states for the message that comes so far behind this one, and at the key for a
+    /// nearer one.
+    #[inline(always)]
     fn look_on(&mut self, windows: &[Window], block: &EventBlock, index: usize) {
-        while self.looked <= index + STATES
-            && let Some(found) = self.found.get_mut(self.looked)
-        {
-            if let Some(window) = windows.get(found.window as usize)
-                && let Some(slot) = window.guess(found.tag)
-            {
-                found.slot = slot as u32;
-                window.prefetch_states(slot, &block.message(self.looked));
+        // Behind a message that ended a run one is left out.
+        if self.looked < index + STATES {
+            for skipped in self.looked..index + STATES {
+                self.look_at_states(windows, block, skipped);
             }
-            self.looked += 1;
         }
+        self.look_at_states(windows, block, index + STATES);
+        self.looked = index + STATES + 1;
         if let Some(found) = self.found.get(index + KEY)
             && let Some(window) = windows.get(found.window as usize)
         {
             window.prefetch_key(found.slot as usize);
+        }
+    }
+
+    #[inline(always)]
+    fn look_at_states(&mut self, windows: &[Window], block: &EventBlock, index: usize) {
+        if let Some(found) = self.found.get_mut(index)
+            && let Some(window) = windows.get(found.window as usize)
+            && let Some(slot) = window.guess(found.tag)
+        {
+            found.slot = slot as u32;
+            window.prefetch_states(slot, &block.message(index));
         }
     }
 }
@@ -113,8 +122,8 @@ impl Rollup {
             let found = ahead.found[index];
             let message = block.message(index);
             let time = message.time();
-            let latest_ms = message.publish_time_ms().saturating_add(skew_ms);
-            if message.reject().is_some() || time.as_ms() > latest_ms.min(calm_until_ms) {
+            let is_future = time.as_ms().saturating_sub(skew_ms) > message.publish_time_ms();
+            if message.reject().is_some() | is_future | (time.as_ms() > calm_until_ms) {
                 break;
             }
             let window = windows.get_mut(found.window as usize);

@@ -42,7 +42,7 @@ impl Chunk {
         moment: Moment,
     ) -> bool {
         let layout = &plan.layout;
-        let words = &mut self.words[self.skip + row * self.row_words..][..self.row_words];
+        let words = &mut self.words[self.skip + row * self.row_words..];
         let header = words.first_chunk_mut::<HEADER>().expect("every row has a header");
         let (start, length) = unspan(header[KEY]);
         let key = event.key_place();
@@ -63,7 +63,7 @@ impl Chunk {
             | (header[COVERAGE] & MIXED != 0);
         header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
-        let (floats, ints) = event.padded();
+        let (floats, ints) = event.numbers_on();
         let is_complete = event.is_complete();
         let folded = if is_complete {
             plan.folder.fold::<true>(words, floats, ints)

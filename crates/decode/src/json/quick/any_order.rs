@@ -16,7 +16,7 @@ use super::{
     repair::Spot,
     simd::{Text, Window, load32},
     stage::stage_number,
-    walk::Walk,
+    walk::{Detour, Walk},
     work::Work,
 };
 
@@ -31,12 +31,13 @@ pub(super) fn read(
     rows: &mut Rows<'_>,
 ) -> Option<()> {
     let [from] = *lanes;
-    let walk = Walk::start(plan, lanes, work);
+    let walk = Walk::start(plan, text, lanes, work);
     let mut keys = [[(0, 0); KEY_PARTS_MAX]];
     let mut seen = [0_u64; 4];
-    let mut at = from.start + names.opening.length_in(text.window(from.start)?.first_chunk()?)?;
+    let mut at =
+        from.start + names.opening.length_in(text.place(from.start)?.window().first_chunk()?)?;
     loop {
-        let window = text.window(at)?;
+        let window = text.place(at)?.window();
         let head = names.likely(window, name_length(window)?)?;
         let (word, bit) = ((head.step / 64) & 3, 1 << (head.step % 64));
         if seen[word] & bit != 0 {
@@ -55,10 +56,9 @@ pub(super) fn read(
         } else {
             // Where the step's literal ends with the same name.
             let before = value.wrapping_sub(usize::from(spot.step().length));
-            let windows = [text.window(before)?];
-            let [end] =
-                walk.values::<false>(spot.step(), [before], windows, &mut keys, work, rows)?;
-            end
+            let stand = Detour { at: before, window: text.place(before)?.window() };
+            let [end] = walk.values(spot.step(), [stand], &mut keys, work, rows)?;
+            end.at
         };
         let mut end = end_of_value(names, text, at, from)?;
         if end == End::None && spot.step().kind.get().is_staged() {
@@ -88,7 +88,7 @@ enum End {
 
 #[inline(always)]
 fn end_of_value(names: &Names, text: Text<'_>, at: usize, from: Lane) -> Option<End> {
-    let behind = text.window(at)?.first_chunk()?;
+    let behind = text.place(at)?.window().first_chunk()?;
     if let Some(length) = names.between.length_in(behind) {
         return Some(End::OfValue(length));
     }

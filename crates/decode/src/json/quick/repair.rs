@@ -13,8 +13,9 @@ use super::{
     },
     Lane,
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
-    simd::{Text, Window},
-    walk::KeyPart,
+    simd::Text,
+    stage::{is_plain, quoted_length},
+    walk::{Detour, KeyPart},
     work::Work,
 };
 use crate::time::parse_text;
@@ -22,40 +23,34 @@ use crate::time::parse_text;
 /// How many values of a plan may lack in a message.
 const LACKING_MAX: u8 = 4;
 
-/// After repair a lane stands here, and looks at this.
-type Repaired<'w, const L: usize> = ([usize; L], [&'w Window; L]);
-
 /// Returns where the lanes stand and what they look at once the literal of a step does stand in
-/// all of them; `None` if that cannot be said. `before` is where they stood at the last step, if
-/// that was no detour. A lane that lacks the value looks at a stand-in,
+/// all of them; `None` if that cannot be said. A lane that lacks the value looks at a stand-in,
 /// and stands where reading that leads it to where it is.
-#[cold]
-#[inline(never)]
 pub(super) fn repair<'w, const L: usize>(
     plan: &'w QuickPlan,
     step: &Step,
     text: Text<'w>,
     lanes: &[Lane; L],
-    mut at: [usize; L],
-    before: &[usize; L],
+    at: [usize; L],
     work: &mut Work<'_>,
-) -> Option<Repaired<'w, L>> {
-    let mut windows: [&Window; L] = [&[0; 64]; L];
+) -> Option<[Detour<'w>; L]> {
+    let mut stands = at.map(|at| Detour { at, window: &[0; 64] });
     let index = step.index as usize;
-    for lane in 0..L {
+    for (lane, stand) in stands.iter_mut().enumerate() {
         let spot = Spot { plan, index, lane, from: lanes[lane] };
-        let found = spot.repair(at[lane], before[lane], work)?;
-        at[lane] = found;
-        windows[lane] = if work.detours[lane] == index {
+        let found = spot.repair(stand.at, work)?;
+        *stand = if work.detours[lane] == index {
             let (window, length) = plan.stand_ins[index].as_deref()?;
-            at[lane] = found.wrapping_sub(*length);
-            window
+            Detour { at: found.wrapping_sub(*length), window }
         } else {
-            text.window(found)?
+            Detour { at: found, window: text.place(found)?.window() }
         };
     }
-    Some((at, windows))
+    Some(stands)
 }
+
+/// The most bytes that are staged of a number.
+const STAGED_MAX: usize = 32;
 
 /// A step in a lane.
 #[derive(Clone, Copy)]
@@ -73,7 +68,7 @@ impl Spot<'_> {
     }
 
     /// Returns where the step's literal stands, or, on a detour, where the lane goes on.
-    fn repair(&self, at: usize, before: usize, work: &mut Work<'_>) -> Option<usize> {
+    fn repair(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
         let mut at = at;
         if self.stands(self.index, at, work) {
             return Some(at);
@@ -88,7 +83,7 @@ impl Spot<'_> {
             && work.detours[self.lane] != index
         {
             let last = Spot { index, ..*self };
-            let value = before + usize::from(last.step().length);
+            let value = last.value_before(at, work)?;
             let end = last.read_again(value, at, work)?;
             if end != at {
                 at = end;
@@ -100,6 +95,18 @@ impl Spot<'_> {
         let behind = self.other_text(at, work).or_else(|| self.lack(at, work))?;
         work.detours[self.lane] = self.index;
         Some(behind)
+    }
+
+    /// Returns where the value starts that was staged up to a place: behind the step's literal.
+    /// Of a number that is too long all is taken that a stage looks at, so the same text may stand
+    /// there twice; then nobody knows.
+    fn value_before(&self, at: usize, work: &Work<'_>) -> Option<usize> {
+        let length = usize::from(self.step().length);
+        let mut starts = (at.saturating_sub(STAGED_MAX)..=at).filter(|value| {
+            value.checked_sub(length).is_some_and(|at| self.stands(self.index, at, work))
+        });
+        let start = starts.next()?;
+        starts.next().is_none().then_some(start)
     }
 
     /// Returns whether the literal of a step stands somewhere in the message.
@@ -229,9 +236,42 @@ impl Spot<'_> {
         Some(end)
     }
 
+    /// Reads a text of plain ASCII that has between 32 and 64 bytes, as names of their own that
+    /// machines make have 36; returns where it ends.
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    #[inline]
+    fn plain_text(
+        &self,
+        at: usize,
+        keys: &mut [[KeyPart; KEY_PARTS_MAX]],
+        work: &mut Work<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Option<usize> {
+        let step = self.step();
+        let start = at.checked_add(usize::from(step.length))?;
+        let (first, behind) = work.buffer.get(start..)?.split_first_chunk::<32>()?;
+        let length = 32 + quoted_length(behind.first_chunk()?, 0)?;
+        // Room was made for the texts of the message, not for what stands behind it.
+        if !is_plain(first) || start + length >= self.from.end {
+            return None;
+        }
+        match step.kind.get() {
+            Kind::Key if work.values.fits(Meaning::Key, length) => {
+                keys[self.lane][usize::from(step.slot)] = (start, length);
+            }
+            Kind::Text if work.values.fits(Meaning::Text, length) => {
+                rows.set_text(self.lane, step.slot, work.buffer.get(start..start + length)?);
+            }
+            Kind::OtherText => {}
+            _ => return None,
+        }
+        Some(start + length + 1)
+    }
+
     /// Reads a text that is long, has escapes, or is not ASCII; returns where it ends.
     #[cold]
     #[inline(never)]
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
     pub(super) fn long_text(
         &self,
         at: usize,
@@ -239,6 +279,9 @@ impl Spot<'_> {
         work: &mut Work<'_>,
         rows: &mut Rows<'_>,
     ) -> Option<usize> {
+        if let Some(end) = self.plain_text(at, keys, work, rows) {
+            return Some(end);
+        }
         let payload = work.buffer.get(self.from.start..self.from.end)?;
         let start = (at + usize::from(self.step().length)).checked_sub(self.from.start)?;
         let text = scan_string(payload, start)?;

@@ -3,11 +3,11 @@
 //!
 //! All are sound by their types. A load or store takes a reference to an array of exactly the
 //! register's size, and the unaligned instructions are used. A [`Text`] knows the last place from
-//! which a whole window lies in its buffer, and gives out windows up to there. Code for AVX2 is
+//! which a whole window lies in its buffer, and gives out places up to there. Code for AVX2 is
 //! entered with an [`Avx2`] only, which exists only where the processor has what is needed.
 #![allow(unsafe_code, reason = "see above; nothing else in the crate may")]
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, marker::PhantomData, ops::Range};
 
 use super::{Lane, any_order, plan::QuickPlan, walk, work::Work};
 #[cfg(test)]
@@ -70,32 +70,63 @@ pub(super) type Window = [u8; 64];
 pub(super) struct Text<'b> {
     bytes: &'b [u8],
     /// The last place of a window: its end is the buffer's.
-    last: usize,
+    last: *const u8,
+}
+
+/// A place in a buffer at which a window starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'b> {
+    start: *const u8,
+    of: PhantomData<&'b [u8]>,
+}
+
+impl<'b> Place<'b> {
+    /// Returns what stands there.
+    #[inline(always)]
+    pub(super) fn window(self) -> &'b Window {
+        // SAFETY: a place is made by a text only, which made sure that the window lies within the
+        // bytes that are borrowed; bytes need no alignment.
+        unsafe { &*self.start.cast::<Window>() }
+    }
 }
 
 impl<'b> Text<'b> {
     fn new(bytes: &'b [u8]) -> Option<Text<'b>> {
         let last = bytes.len().checked_sub(size_of::<Window>())?;
-        Some(Text { bytes, last })
+        Some(Text { bytes, last: bytes[last..].as_ptr() })
     }
 
-    /// Returns the window that starts at `at`, if there is one.
+    /// Returns the place `at` bytes behind the start, if there is a window.
     #[inline(always)]
-    pub(super) fn window(self, at: usize) -> Option<&'b Window> {
-        if at > self.last {
-            return None;
+    pub(super) fn place(self, at: usize) -> Option<Place<'b>> {
+        let is_there = at <= self.bytes.len() - size_of::<Window>();
+        is_there.then(|| Place { start: self.bytes.as_ptr().wrapping_add(at), of: PhantomData })
+    }
+
+    /// Returns the place `by` bytes behind one of this text's, at most a window, if there is a
+    /// window there, too.
+    #[inline(always)]
+    pub(super) fn behind(self, place: Place<'b>, by: usize) -> Option<Place<'b>> {
+        // The last window ends where the bytes do, so no place leaves them, and none wraps around.
+        let start = place.start.wrapping_add(by);
+        let is_there = by <= size_of::<Window>() && start <= self.last;
+        is_there.then_some(Place { start, of: PhantomData })
+    }
+
+    /// Returns how many bytes behind the start one of this text's places is.
+    #[inline(always)]
+    pub(super) fn at(self, place: Place<'b>) -> usize {
+        place.start.addr().wrapping_sub(self.bytes.as_ptr().addr())
+    }
+
+    /// Fetches so many bytes into the cache, if they are there.
+    #[inline(always)]
+    pub(super) fn fetch(self, bytes: Range<usize>) {
+        for at in bytes.step_by(64) {
+            // SAFETY: a prefetch reads and writes nothing that the program can see, and faults on
+            // no address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.bytes.as_ptr().wrapping_add(at).cast()) }
         }
-        // SAFETY: `at` is at most the length less a window's size, so the window lies within the
-        // bytes that are borrowed; bytes need no alignment.
-        Some(unsafe { &*self.bytes.as_ptr().add(at).cast::<Window>() })
-    }
-}
-
-impl Text<'_> {
-    /// Returns where a window starts that this text gave out.
-    #[inline(always)]
-    pub(super) fn place_of(self, window: &Window) -> usize {
-        window.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr())
     }
 }
 
@@ -164,11 +195,15 @@ mod tests {
         let bytes: Vec<u8> = (0..100).collect();
         let text = Text::new(&bytes).expect("more than a window");
         for at in 0..=36 {
-            let window = text.window(at).expect("it lies within the buffer");
-            assert_eq!((&window[..], text.place_of(window)), (&bytes[at..at + 64], at));
+            let place = text.place(at).expect("it lies within the buffer");
+            assert_eq!((&place.window()[..], text.at(place)), (&bytes[at..at + 64], at));
+            for by in 0..=80 {
+                let behind = text.behind(place, by).map(|place| text.at(place));
+                assert_eq!(behind, (by <= 64 && at + by <= 36).then_some(at + by), "{at} {by}");
+            }
         }
-        assert!([37, 38, 99, 100, usize::MAX].iter().all(|at| text.window(*at).is_none()));
+        assert!([37, 38, 99, 100, usize::MAX].iter().all(|at| text.place(*at).is_none()));
         assert!(Text::new(&bytes[..63]).is_none());
-        assert!(Text::new(&bytes[..64]).is_some_and(|text| text.window(1).is_none()));
+        assert!(Text::new(&bytes[..64]).is_some_and(|text| text.place(1).is_none()));
     }
 }

@@ -164,13 +164,26 @@ pub(super) fn stage_bool(text: &[u8; 16], staged: &mut Stage, slot: u8) -> usize
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline]
 pub(super) fn quoted_length(window: &Window, from: usize) -> Option<usize> {
-    let vector = load32(window[from..].first_chunk()?);
+    let size = text_ends(window[from..].first_chunk()?).trailing_zeros() as usize;
+    // Without any end the size is 32; that of a text with an end at once behind, too.
+    (window[(from & 31) + size] == b'"').then_some(size)
+}
+
+/// Returns whether all of it is text of ASCII without quote, backslash and control character.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+pub(super) fn is_plain(text: &[u8; 32]) -> bool {
+    text_ends(text) == 0
+}
+
+/// Marks quotes, backslashes, control characters and what is beyond ASCII.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
+fn text_ends(text: &[u8; 32]) -> u32 {
+    let vector = load32(text);
     let quotes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'"' as i8));
     let slashes = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\\' as i8));
     // Signed, so that what is beyond ASCII is less, too.
     let others = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), vector);
-    let ends = _mm256_or_si256(_mm256_or_si256(quotes, slashes), others);
-    let size = (_mm256_movemask_epi8(ends) as u32).trailing_zeros() as usize;
-    // Without any end the size is 32; that of a text with an end at once behind, too.
-    (window[(from & 31) + size] == b'"').then_some(size)
+    _mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quotes, slashes), others)) as u32
 }

@@ -13,14 +13,17 @@ use tidemill_kernel::schema::TimeUnit;
 pub(super) const LANES_MAX: usize = 4;
 /// The most numbers of one message. A stage is found by a byte, so no place is out of bounds.
 pub(super) const SLOTS: usize = 256;
+/// The places of a stage. With as many as slots what is written together would lie 4 KiB apart,
+/// so in the same few lines of the first-level cache (1 % of all time).
+const PLACES: usize = SLOTS + 32;
 
 /// The digits of one message's numbers, waiting to be converted.
 #[derive(Clone, Debug)]
 #[repr(C, align(32))]
 pub(super) struct Stage {
     /// As characters or numbers: the lower half of a byte counts.
-    pub(super) digits: [[u8; 16]; SLOTS],
-    pub(super) scales: [Scale; SLOTS],
+    pub(super) digits: [[u8; 16]; PLACES],
+    pub(super) scales: [Scale; PLACES],
 }
 
 impl Stage {
@@ -74,7 +77,7 @@ impl Stages {
     /// Returns stages for messages of that layout.
     pub(crate) fn new(layout: &Layout) -> Stages {
         let groups = [layout.floats.len().div_ceil(4), layout.ints.len().div_ceil(4)];
-        let mut stage = Stage { digits: [[0; 16]; SLOTS], scales: [NEUTRAL_FLOAT; SLOTS] };
+        let mut stage = Stage { digits: [[0; 16]; PLACES], scales: [NEUTRAL_FLOAT; PLACES] };
         (0..=255).for_each(|slot| stage.neutralise(slot, groups));
         Stages(Box::new([stage.clone(), stage.clone(), stage.clone(), stage]))
     }

@@ -29,7 +29,7 @@ if grep -nE '/(root|home|work)/' docs/flame.svg; then
 fi
 
 valgrind --tool=callgrind --callgrind-out-file="$work/flame.callgrind" \
-  '--toggle-collect=tidemill_engine::lane::Lane::take' '--toggle-collect=tidemill_engine::lane::Lane::end' \
+  '--toggle-collect=kernel_speed::take' '--toggle-collect=kernel_speed::end' \
   target/release/examples/kernel_speed "$config" "$data" 1 >"$work/flame.counted" 2>"$work/flame.log"
 callgrind_annotate --threshold=100 "$work/flame.callgrind" >"$work/flame.functions"
 python3 -B bench/stages.py "$work/flame.lane" "$work/flame.functions" "$messages" "$passes"

@@ -23,7 +23,8 @@ STAGES = [
     ("operating system", r"_\[k\]$"),
     ("copying and filling (C library)", r"mem(cpy|move|set|cmp)|bcmp"),
 ]
-LANE = "tidemill_engine::lane::Lane::"
+# What gives entries to a lane, and ends it: the lane's own functions may be inlined there.
+LANE = re.compile(r"kernel_speed::(take|end)$")
 LINE = re.compile(r"^\s*([\d,]+) \(\s*[\d.]+%\)\s+[^:]*:(.+?)(?: \[[^\[\]]*\])?$")
 
 
@@ -39,7 +40,7 @@ def lane_stacks(path):
     for line in open(path):
         stack, count = line.rstrip("\n").rsplit(" ", 1)
         frames = stack.split(";")
-        at = next((at for at, frame in enumerate(frames) if frame.startswith(LANE)), None)
+        at = next((at for at, frame in enumerate(frames) if LANE.match(frame)), None)
         if at is not None:
             yield frames[at:], int(count)
 

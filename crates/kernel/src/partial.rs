@@ -182,7 +182,8 @@ fn decode(
     if count != plan.schema().key_count() || length != key.len() {
         return reader.fail("group key of another shape");
     }
-    let slot = window.find_or_add(plan, hasher, 1, key).expect("the window is empty");
+    let tag = window.tag(hasher, key);
+    let slot = window.find_or_add(plan, hasher, 1, key.into(), tag).expect("the window is empty");
     let quality = reader.quality()?;
     window.count_messages(quality.record_count.into());
     let mut states = window.states_mut(plan, slot);

@@ -1,10 +1,11 @@
-//! The states of a few hundred device-windows: a row of words each, and what is rare beside them.
+//! The states of some thousand device-windows: a row of words each, and what is rare beside them.
 //!
-//! A window grows by whole chunks, so that no growth copies what is there; a chunk's rows are
-//! zero pages until a device uses them. Which device has which row, the window knows. Times in a
-//! row count from the window's start; [`states`] reads and sets single states.
+//! A window grows by whole chunks, so that no growth copies what is there, but for its first chunk,
+//! which starts small; memory of rows that no device uses yet is asked for and not touched. Which
+//! device has which row, the window knows. Times in a row count from the window's start; [`states`]
+//! reads and sets single states.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use crate::{
     aggregate::{most_frequent::CodeCounts, sum, wide::WideSum},
@@ -19,8 +20,12 @@ pub(crate) mod states;
 
 use layout::{KEY, LINE_WORDS, span, unspan};
 
-/// Device-windows of one chunk: a power of two, small enough that 500 devices waste little.
-pub(crate) const CHUNK_ROWS: usize = 512;
+/// Device-windows of one chunk: a power of two, so many that a chunk takes a dozen huge pages (with
+/// a quarter of it and a million devices, messages took a sixth longer).
+pub(crate) const CHUNK_ROWS: usize = 1 << 16;
+
+/// What the first chunk of a window has room for at first: 500 devices waste little.
+const FIRST_ROWS: usize = 512;
 
 /// After so many messages the limbs of float sums are made small again.
 const CARRY_EVERY: u32 = sum::ADDITIONS_MAX;
@@ -44,6 +49,9 @@ pub(crate) struct Chunk {
     /// How many pairs of cache lines a row takes.
     row_line_pairs: usize,
     rows: usize,
+    /// For how many rows there is room.
+    room: usize,
+    presence_bits: usize,
     /// How many messages lacked a field, by row and presence bit; nothing while all were complete.
     absent: Vec<u32>,
     /// Float sums outside of the hot domain or grown out of their limbs, by (row, sum).
@@ -63,28 +71,45 @@ pub(crate) fn row_bytes(plan: &Plan) -> usize {
 }
 
 impl Chunk {
-    pub(crate) fn new(plan: &Plan) -> Chunk {
+    /// Returns a chunk with room for so many rows, or for a few if it is the first one of a window.
+    pub(crate) fn new(plan: &Plan, is_first: bool) -> Chunk {
         let row_words = plan.layout.words();
-        let words = vec![0_u64; CHUNK_ROWS * row_words + LINE_WORDS - 1];
-        let skip = words.as_ptr().align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
-        Chunk {
-            words,
-            skip,
+        let mut chunk = Chunk {
+            words: Vec::new(),
+            skip: 0,
             row_words,
             row_line_pairs: row_words.div_ceil(2 * LINE_WORDS),
             rows: 0,
+            room: 0,
+            presence_bits: plan.presence_bits,
             absent: Vec::new(),
             cold: BTreeMap::new(),
             cold_ints: BTreeMap::new(),
             spilled_codes: BTreeMap::new(),
             bytes: Vec::new(),
-        }
+        };
+        chunk.make_room(if is_first { FIRST_ROWS } else { CHUNK_ROWS });
+        chunk
     }
 
-    /// Forgets all rows; the memory stays.
+    /// Moves the rows to where there is room for so many.
+    fn make_room(&mut self, rows: usize) {
+        let mut words: Vec<u64> = Vec::with_capacity(rows * self.row_words + LINE_WORDS - 1);
+        let skip = words.as_ptr().align_offset(LINE_WORDS * size_of::<u64>()).min(LINE_WORDS - 1);
+        words.resize(skip, 0);
+        words.extend_from_slice(&self.words[self.skip..]);
+        (self.words, self.skip, self.room) = (words, skip, rows);
+    }
+
+    /// Forgets all rows; the memory stays, unless the rows would fit into a quarter of it.
     pub(crate) fn clear(&mut self) {
-        let bits = self.absent.len() / CHUNK_ROWS;
-        self.absent[..self.rows * bits].fill(0);
+        let counted = self.absent.len().min(self.rows * self.presence_bits);
+        self.absent[..counted].fill(0);
+        if self.rows * 4 < self.words.len() / self.row_words {
+            (self.words, self.skip) = (Vec::new(), 0);
+            self.make_room(self.rows.next_power_of_two().max(FIRST_ROWS));
+            (self.absent, self.bytes) = (Vec::new(), Vec::new());
+        }
         self.rows = 0;
         self.cold.clear();
         self.cold_ints.clear();
@@ -92,10 +117,10 @@ impl Chunk {
         self.bytes.clear();
     }
 
-    /// Returns about how many bytes all of it takes.
+    /// Returns about how many bytes all of it takes that were ever used.
     pub(crate) fn memory_bytes(&self) -> usize {
         let cold = self.cold.len() * size_of::<WideSum>() + self.cold_ints.len() * 64;
-        self.words.capacity() * size_of::<u64>()
+        self.words.len() * size_of::<u64>()
             + self.absent.capacity() * size_of::<u32>()
             + self.bytes.capacity()
             + cold
@@ -103,14 +128,20 @@ impl Chunk {
     }
 
     /// Gives the next row to a key; rows are used in order.
-    pub(crate) fn push_key(&mut self, plan: &Plan, key: &[u8]) {
+    pub(crate) fn push_key(&mut self, plan: &Plan, key: Text<'_>) {
         assert!(self.rows < CHUNK_ROWS, "a chunk's rows are counted by its window");
         let start = append(&mut self.bytes, key);
-        let row = self.rows;
+        if self.rows == self.room {
+            self.make_room(2 * self.room);
+        }
+        let at = self.skip + self.rows * self.row_words;
         self.rows += 1;
-        let words = self.row_mut(row);
-        words.copy_from_slice(&plan.layout.empty);
-        words[KEY] = span(start, key.len());
+        if at == self.words.len() {
+            self.words.extend_from_slice(&plan.layout.empty);
+        } else {
+            self.words[at..][..self.row_words].copy_from_slice(&plan.layout.empty);
+        }
+        self.words[at + KEY] = span(start, key.len());
     }
 
     #[inline]
@@ -136,16 +167,20 @@ impl Chunk {
     /// all time where one message in five lacks a field).
     #[inline(never)]
     pub(crate) fn prefetch_absent(&self, row: usize, has: Presence<'_>) {
-        let bits = self.absent.len() / CHUNK_ROWS;
+        let bits = self.presence_bits;
         has.absent().take(1).for_each(|bit| {
             processor::prefetch_element(&self.absent, row * bits + bit);
         });
     }
 
-    /// Fetches the key of a row, and the texts behind it: they were appended together.
+    /// Fetches the key of a row, if there is one, and the texts behind it: they were appended
+    /// together.
     #[inline]
     pub(crate) fn prefetch_key(&self, row: usize) {
-        let (start, _) = unspan(self.row(row)[KEY]);
+        let Some(key) = self.words.get(self.skip + row * self.row_words + KEY) else {
+            return;
+        };
+        let (start, _) = unspan(*key);
         processor::prefetch_element(&self.bytes, start);
         processor::prefetch_element(&self.bytes, start + LINE_WORDS * size_of::<u64>());
     }
@@ -161,8 +196,20 @@ impl Chunk {
     }
 }
 
-fn append(to: &mut Vec<u8>, bytes: &[u8]) -> usize {
+/// What is copied of a text at once, as nearly every one is shorter.
+const TEXT_STEP: usize = 32;
+
+/// Appends a text; returns where it starts.
+#[inline]
+fn append(to: &mut Vec<u8>, text: Text<'_>) -> usize {
     let start = to.len();
-    to.extend_from_slice(bytes);
+    match text.place().first_chunk::<TEXT_STEP>() {
+        // A copy of one size needs no call.
+        Some(bytes) if text.len() <= TEXT_STEP => {
+            to.extend_from_slice(bytes);
+            to.truncate(start + text.len());
+        }
+        _ => to.extend_from_slice(text.as_bytes()),
+    }
     start
 }

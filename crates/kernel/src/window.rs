@@ -170,10 +170,22 @@ impl Window {
         devices_max: usize,
         event: &Message<'_>,
     ) -> bool {
-        let Some(slot) = self.find_or_add(plan, hasher, devices_max, event.key()) else {
-            return false;
-        };
-        self.fold_known(plan, slot, event)
+        let tag = self.tag(hasher, event.key());
+        self.fold_tagged(plan, hasher, devices_max, event, tag)
+    }
+
+    /// Folds an event in as [`fold`](Window::fold) does; `tag` is that of its key.
+    pub(crate) fn fold_tagged(
+        &mut self,
+        plan: &Plan,
+        hasher: &FixedState,
+        devices_max: usize,
+        event: &Message<'_>,
+        tag: u32,
+    ) -> bool {
+        debug_assert_eq!(tag, self.tag(hasher, event.key()), "the tag of another key");
+        let slot = self.find_or_add(plan, hasher, devices_max, event.key_place(), tag);
+        slot.is_some_and(|slot| self.fold_known(plan, slot, event))
     }
 
     /// Folds an event in as [`fold`](Window::fold) does; looks at the slot first that
@@ -260,27 +272,27 @@ impl Window {
         self.table.find(self.tag(hasher, key), |slot| self.key(slot) == key)
     }
 
-    /// Returns the slot of a key, a new one if there is room.
+    /// Returns the slot of a key of that tag, a new one if there is room.
     pub(crate) fn find_or_add(
         &mut self,
         plan: &Plan,
         hasher: &FixedState,
         devices_max: usize,
-        key: &[u8],
+        key: Text<'_>,
+        tag: u32,
     ) -> Option<usize> {
-        let hash = self.hasher.get_or_insert_with(|| hasher.clone()).hash_one(key);
-        let tag = key_table::tag(hash);
-        let known = self.table.find(tag, |slot| self.key(slot) == key);
+        let known = self.table.find(tag, |slot| self.key(slot) == key.as_bytes());
         if known.is_some() {
             return known;
         }
+        self.hasher.get_or_insert_with(|| hasher.clone());
         let slot = self.device_count;
         if slot >= devices_max.min(SLOTS_MAX) {
             return None;
         }
         let (chunk, _) = Chunk::of_slot(slot);
         if chunk == self.chunks.len() {
-            self.chunks.push(Chunk::new(plan));
+            self.chunks.push(Chunk::new(plan, chunk == 0));
         }
         self.chunks[chunk].push_key(plan, key);
         self.table.insert(tag, slot);

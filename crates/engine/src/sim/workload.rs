@@ -31,8 +31,8 @@ const STATE_MAX: i64 = 9;
 /// The names of the devices.
 pub(super) const DEVICES: [&str; 4] = ["a", "b", "pump-3", "d"];
 
-/// Devices of a chunk, and messages of a block, as kernel and lane have them.
-const CHUNK_ROWS: usize = 512;
+/// Devices of a window's first chunk, and messages of a block, as kernel and lane have them.
+const FIRST_ROWS: usize = 512;
 const BLOCK_MESSAGES: usize = 256;
 /// Keys, texts, tables and cold sums of a window.
 const WINDOW_REST_BYTES: usize = 32 * 1024;
@@ -131,7 +131,7 @@ impl Scenario {
     pub(super) fn memory_bytes_max(&self, blocks: usize) -> u64 {
         let plan = &self.lane.rollup.plan;
         let absent = plan.schema().fields().len() * size_of::<u32>();
-        let chunk = CHUNK_ROWS * (plan.device_window_bytes() + absent) + WINDOW_REST_BYTES;
+        let chunk = FIRST_ROWS * (plan.device_window_bytes() + absent) + WINDOW_REST_BYTES;
         let windows = self.lane.rollup.open_windows_max() as usize * chunk;
         // A block may bring as many letters beyond the limit as it has messages.
         let messages = self.lane.letters_per_commit_max + BLOCK_MESSAGES;

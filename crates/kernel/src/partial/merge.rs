@@ -114,7 +114,8 @@ fn merge_devices(into: &mut Window, from: &Window, plan: &Plan, hasher: &FixedSt
     assert!(into.is_same_time_as(from), "both windows have one end and one size");
     for from_slot in 0..from.device_count() {
         let key = from.key(from_slot);
-        let slot = into.find_or_add(plan, hasher, usize::MAX, key).expect("no limit");
+        let tag = into.tag(hasher, key);
+        let slot = into.find_or_add(plan, hasher, usize::MAX, key.into(), tag).expect("no limit");
         merge_slot(into, slot, from, from_slot, plan);
     }
     into.count_messages(from.message_count());

@@ -131,8 +131,9 @@ impl Rollup {
                 break;
             };
             // What was found may be another device, or none for one that is new.
-            if !window.fold_known(&config.plan, found.slot as usize, &message)
-                && !window.fold(&config.plan, &self.hasher, config.devices_max, &message)
+            let (plan, slot, tag) = (&config.plan, found.slot as usize, found.tag);
+            if !window.fold_known(plan, slot, &message)
+                && !window.fold_tagged(plan, &self.hasher, config.devices_max, &message, tag)
             {
                 break;
             }

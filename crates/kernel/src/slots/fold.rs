@@ -5,7 +5,7 @@
 //! its own. Measured with examples/fold_speed.rs, counted by bench/check.py.
 
 use super::{
-    CARRY_EVERY, CHUNK_ROWS, Chunk, Moment, append,
+    CARRY_EVERY, Chunk, Moment, append,
     layout::{COUNTS, COVERAGE, HEADER, KEY, MIXED, TIMES, span, unspan},
 };
 use crate::{
@@ -90,13 +90,39 @@ impl Chunk {
         let mut folded = rest.folded;
         if !event.is_complete() {
             folded.placed = fold_present_points(plan, self.row_mut(row), event);
-            event.absent().for_each(|bit| self.add_absent(plan, row, bit, 1));
+            event.absent().for_each(|bit| self.add_absent(row, bit, 1));
         }
         if rest.decides {
-            self.fold_ends(plan, row, event, moment);
+            // Where most messages are the first of their device and minute, this is most of it.
+            if event.is_complete() && self.row(row)[COUNTS] as u32 == 1 {
+                self.begin_ends(plan, row, event, moment);
+            } else {
+                self.fold_ends(plan, row, event, moment);
+            }
         }
         if rest.carries | !folded.is_all() {
             self.fold_rare(plan, row, event, folded, rest.carries);
+        }
+    }
+
+    /// Sets the first and last values of a row whose first message it is, and lacks none.
+    fn begin_ends(&mut self, plan: &Plan, row: usize, event: &Message<'_>, moment: Moment) {
+        let ranks = [End::First, End::Last].map(|end| rank_of(end, moment.offset_ms));
+        let (floats, ints) = (event.floats(), event.ints());
+        let words = &mut self.words[self.skip + row * self.row_words..][..self.row_words];
+        let (ends, _) = words[plan.layout.float_ends.clone()].as_chunks_mut::<2>();
+        for (state, (slot, end)) in ends.iter_mut().zip(&plan.float_ends) {
+            *state = [ranks[*end as usize], floats[usize::from(*slot)].to_bits()];
+        }
+        let (ends, _) = words[plan.layout.int_ends.clone()].as_chunks_mut::<2>();
+        for (state, (slot, end)) in ends.iter_mut().zip(&plan.int_ends) {
+            *state = [ranks[*end as usize], ints[usize::from(*slot)] as u64];
+        }
+        let (ends, _) = words[plan.layout.text_ends.clone()].as_chunks_mut::<2>();
+        for (state, (slot, end)) in ends.iter_mut().zip(&plan.text_ends) {
+            let text = event.text_place(*slot).expect("a complete message has all texts");
+            let start = append(&mut self.bytes, text);
+            *state = [(text.len() as u64) << 32 | ranks[*end as usize], span(start, text.len())];
         }
     }
 
@@ -222,11 +248,14 @@ impl Chunk {
         }
     }
 
-    pub(super) fn add_absent(&mut self, plan: &Plan, row: usize, bit: usize, count: u32) {
-        if self.absent.is_empty() {
-            self.absent = alloc::vec![0; CHUNK_ROWS * plan.presence_bits];
+    pub(super) fn add_absent(&mut self, row: usize, bit: usize, count: u32) {
+        let at = row * self.presence_bits + bit;
+        if at >= self.absent.len() {
+            // Not for all rows that there is room for: few devices may lack anything.
+            let rows = (row + 1).next_power_of_two();
+            self.absent.resize(rows * self.presence_bits, 0);
         }
-        self.absent[row * plan.presence_bits + bit] += count;
+        self.absent[at] += count;
     }
 
     pub(super) fn add_code(
@@ -285,7 +314,7 @@ impl Chunk {
         if text.len() > capacity {
             // Doubling bounds what replaced texts leave behind to the longest one twice.
             capacity = text.len().max(capacity * 2);
-            start = append(&mut self.bytes, text);
+            start = append(&mut self.bytes, text.into());
             self.bytes.resize(start + capacity, 0);
         } else {
             self.bytes[start..][..text.len()].copy_from_slice(text);

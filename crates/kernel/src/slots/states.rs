@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use super::{
     CHUNK_ROWS, Chunk,
-    layout::{COUNTS, COVERAGE, MIXED, TIMES, unspan},
+    layout::{COUNTS, COVERAGE, KEY, MIXED, TIMES, unspan},
 };
 use crate::{
     aggregate::{
@@ -91,7 +91,14 @@ impl<'a> States<'a> {
 
     #[inline]
     pub(crate) fn key(&self) -> &'a [u8] {
-        self.chunk.key(self.row)
+        self.key_place().as_bytes()
+    }
+
+    /// Returns the key, to be copied.
+    #[inline]
+    pub(crate) fn key_place(&self) -> Text<'a> {
+        let (start, length) = unspan(self.word(KEY));
+        Text::new(&self.chunk.bytes[start..], length)
     }
 
     #[inline]
@@ -321,7 +328,7 @@ impl StatesMut<'_> {
 
     pub(crate) fn add_absent(&mut self, bit: usize, count: u32) {
         if count > 0 {
-            self.chunk.add_absent(self.plan, self.row, bit, count);
+            self.chunk.add_absent(self.row, bit, count);
         }
     }
 

@@ -76,7 +76,8 @@ impl<'a> RowWriter<'a> {
         let states = window.states(self.plan, slot);
         let quality = states.quality();
         let texts: usize = (0..self.plan.text_ends.len()).map(|end| states.text_length(end)).sum();
-        let most = self.cells_bytes + states.key().len() + texts;
+        let key = states.key_place();
+        let most = self.cells_bytes + key.len() + texts;
         if self.row.len() < most {
             self.row = vec![0; most.next_power_of_two()];
         }
@@ -84,7 +85,7 @@ impl<'a> RowWriter<'a> {
         let mut cells = Cells { rest: &mut self.row };
         cells.put(self.end);
         // A part of a key is encoded as the cell of a text is.
-        cells.put_bytes(window.key_place(slot));
+        cells.put_bytes(key);
         let mut saturated_count = 0;
         for run in &self.plan.runs {
             saturated_count += cells.put_run(&states, *run);

@@ -8,8 +8,10 @@
 #![expect(clippy::print_stdout, reason = "it prints figures")]
 
 use std::{
+    alloc::System,
     error::Error,
     fs,
+    ops::Range,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,16 +22,21 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 use serde_json::json;
-use tidemill::config::Config;
+use tidemill::{config::Config, memory::LargePages};
 use tidemill_engine::{
     lane::{Action, Lane, LaneConfig},
     port::{Continuity, Entry, RawMessage},
 };
 use tidemill_kernel::event::Position;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: LargePages<System> = LargePages(System);
+
 const ENTRY_MESSAGES: usize = 1_000;
-/// Messages before this share of all are warm-up for the steady part: the first window fills.
-const WARM_SHARE: usize = 5;
+/// The steady part starts behind so many fifths: two windows have mapped the memory that those to
+/// come use again, and the rows of one have.
+const WARM_FIFTHS: usize = 2;
 
 /// What one pass over all messages used.
 #[derive(Default)]
@@ -52,11 +59,15 @@ impl Pass {
         self.entries_ns.iter().sum::<u64>() as f64 / 1e9
     }
 
-    /// Behind the first part and before the end: as many messages as rows fall due in there.
     fn steady_s(&self) -> f64 {
-        let entries = &self.entries_ns[..self.entries_ns.len() - 1];
-        entries[entries.len() / WARM_SHARE..].iter().sum::<u64>() as f64 / 1e9
+        self.entries_ns[steady(self.entries_ns.len() - 1)].iter().sum::<u64>() as f64 / 1e9
     }
+}
+
+/// Returns which of so many entries are the steady part: behind the first ones and before the end,
+/// so that as many rows fall due as messages come.
+fn steady(entry_count: usize) -> Range<usize> {
+    entry_count * WARM_FIFTHS / 5..entry_count
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -85,26 +96,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
         .collect();
     let first = &passes[0];
-    let steady = entries[entries.len() / WARM_SHARE..].iter();
+    let steady = steady(entries.len());
+    let steady_messages = entries[steady.clone()].iter().map(|entry| entry.messages.len());
     println!(
         "{}",
         json!({
             "messages": messages, "fields": fields, "bytes_per_message": bytes / messages,
-            "steady_messages": steady.map(|entry| entry.messages.len()).sum::<usize>(),
+            "steady_messages": steady_messages.sum::<usize>(),
             "rows": first.rows, "row_bytes": first.row_bytes,
             "open_rows": first.open_rows, "open_bytes": first.open_bytes,
             "resident_bytes": first.resident_bytes,
-            "least_s": least_s(&passes), "passes": shown,
+            "least_s": least_s(&passes, 0..entries.len() + 1),
+            "steady_least_s": least_s(&passes, steady), "passes": shown,
         })
     );
     Ok(())
 }
 
-/// Sums up the least that each entry took in any pass: interruptions and a busy second hyperthread
-/// count only where they hit the same entry in all passes.
-fn least_s(passes: &[Pass]) -> f64 {
+/// Sums up the least that each of these entries took in any pass: interruptions and a busy second
+/// hyperthread count only where they hit the same entry in all passes.
+fn least_s(passes: &[Pass], entries: Range<usize>) -> f64 {
     let least = |at| passes.iter().map(|pass| pass.entries_ns[at]).min().unwrap_or(0);
-    (0..passes[0].entries_ns.len()).map(least).sum::<u64>() as f64 / 1e9
+    entries.map(least).sum::<u64>() as f64 / 1e9
 }
 
 /// Takes all entries in with a lane of its own.

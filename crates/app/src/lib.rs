@@ -12,6 +12,7 @@ pub mod exposition;
 pub mod http;
 pub mod ledger_check;
 pub mod logging;
+pub mod memory;
 mod process;
 pub mod progress;
 pub mod reload;

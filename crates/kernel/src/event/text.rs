@@ -64,6 +64,18 @@ impl<'a> Text<'a> {
     /// Returns whether another place begins with the same bytes.
     #[inline]
     pub(crate) fn stands_at(&self, place: &[u8]) -> bool {
+        match (self.place.first_chunk::<STEP>(), place.first_chunk::<STEP>()) {
+            (Some(own), Some(other)) if self.length <= STEP => {
+                let differs = u128::from_le_bytes(*own) ^ u128::from_le_bytes(*other);
+                differs & MASKS[self.length] == 0
+            }
+            _ => self.stands_at_step_by_step(place),
+        }
+    }
+
+    /// Out of the way of short texts, which nearly all are.
+    #[inline(never)]
+    fn stands_at_step_by_step(&self, place: &[u8]) -> bool {
         let (mut own, mut other, mut length) = (self.place, place, self.length);
         while let (Some((own_step, own_rest)), Some((other_step, other_rest))) =
             (own.split_first_chunk::<STEP>(), other.split_first_chunk::<STEP>())

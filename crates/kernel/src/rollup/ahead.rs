@@ -45,18 +45,20 @@ impl Ahead {
         self.found.get(index).filter(|found| found.slot != NOTHING).map(|found| found.slot as usize)
     }
 
+    /// Looks at the states for the messages from where that ended to those that far behind this
+    /// one, with which a run begins.
+    #[inline(always)]
+    fn catch_up(&mut self, windows: &[Window], block: &EventBlock, index: usize) {
+        for left in self.looked..index + STATES {
+            self.look_at_states(windows, block, left);
+        }
+    }
+
     /// Looks at the states for the message that comes so far behind this one, and at the key for a
     /// nearer one.
     #[inline(always)]
     fn look_on(&mut self, windows: &[Window], block: &EventBlock, index: usize) {
-        // Behind a message that ended a run one is left out.
-        if self.looked < index + STATES {
-            for skipped in self.looked..index + STATES {
-                self.look_at_states(windows, block, skipped);
-            }
-        }
         self.look_at_states(windows, block, index + STATES);
-        self.looked = index + STATES + 1;
         if let Some(found) = self.found.get(index + KEY)
             && let Some(window) = windows.get(found.window as usize)
         {
@@ -117,12 +119,14 @@ impl Rollup {
         let skew_ms = config.max_future_skew.as_ms();
         let mut highest_ms = self.watermark.highest_event_time_ms();
         let mut index = first;
+        ahead.catch_up(windows, block, index);
         while index < ahead.found.len() {
             ahead.look_on(windows, block, index);
             let found = ahead.found[index];
             let message = block.message(index);
             let time = message.time();
-            let is_future = time.as_ms().saturating_sub(skew_ms) > message.publish_time_ms();
+            // Both are bounded, so this does not overflow.
+            let is_future = time.as_ms() - skew_ms > message.publish_time_ms();
             if message.reject().is_some() | is_future | (time.as_ms() > calm_until_ms) {
                 break;
             }
@@ -140,6 +144,7 @@ impl Rollup {
             highest_ms = highest_ms.max(time.as_ms());
             index += 1;
         }
+        ahead.looked = index + STATES + 1;
         if let Some(last) = index.checked_sub(1).filter(|last| *last >= first) {
             let count = (index - first) as u64;
             self.watermark.raise(highest_ms);

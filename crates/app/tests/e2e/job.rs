@@ -400,6 +400,16 @@ impl Run {
         assert!(sent.success(), "SIG{name} to {pid}");
     }
 
+    /// Returns whether it has set up what happens on SIGTERM (proc_pid_status(5), `SigCgt`).
+    fn handles_term(&self) -> bool {
+        const TERM: u32 = 15;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+        let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask of signals");
+        mask >> (TERM - 1) & 1 == 1
+    }
+
     /// Returns the number of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -410,8 +420,10 @@ impl Run {
         until("its end", || self.child.try_wait().expect("a child can be waited for"))
     }
 
-    /// Asks it to end, and expects that it ends well.
+    /// Asks it to end, and expects that it ends well. Waits until it can be asked: one that has only
+    /// just begun would be ended by the signal itself.
     pub(crate) fn terminate(&mut self) {
+        until("a handler of SIGTERM", || (self.handles_term() || self.has_ended()).then_some(()));
         self.signal("TERM");
         let status = self.until_ended();
         assert!(status.success(), "{status}:\n{}", self.logged());

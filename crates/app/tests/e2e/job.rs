@@ -420,8 +420,8 @@ impl Run {
         until("its end", || self.child.try_wait().expect("a child can be waited for"))
     }
 
-    /// Asks it to end, and expects that it ends well. Waits until it can be asked: one that has only
-    /// just begun would be ended by the signal itself.
+    /// Asks it to end, and expects that it ends well. Waits until it can be asked: one that has
+    /// only just begun would be ended by the signal itself.
     pub(crate) fn terminate(&mut self) {
         until("a handler of SIGTERM", || (self.handles_term() || self.has_ended()).then_some(()));
         self.signal("TERM");

@@ -81,6 +81,7 @@ def measure(results, seconds):
                            into_clickhouse(clickhouse.url, "bench.sensors"), window=window)
         log, noted = WORK / "steady.log", WORK / "steady-arrivals.out"
         with open(log, "wb") as out, open(noted, "wb") as lines:
+            paced_at = time.time() + WARM_UP_S
             job = subprocess.Popen([TIDEMILL, "run", config], stdout=out, stderr=out)
             command = [ARRIVALS, broker.url, TOPIC, str(PARTITIONS)]
             arrivals = subprocess.Popen(command, stdout=lines, stderr=out)
@@ -97,11 +98,11 @@ def measure(results, seconds):
             arrivals.kill()
             arrivals.wait()
         verify = subprocess.run([TIDEMILL, "verify", config], capture_output=True, text=True)
-    report(results, seconds, samples, latencies(noted, rows), rows, verify)
+    report(results, seconds, samples, latencies(noted, rows, paced_at), rows, verify)
 
 
-def latencies(noted, rows):
-    """Returns the milliseconds of each partition and window, sorted."""
+def latencies(noted, rows, paced_at):
+    """Returns the milliseconds of each partition and window that ended later than that, sorted."""
     passed = {}
     for line in noted.read_text().splitlines():
         partition, at_us, second = line.split()
@@ -113,7 +114,7 @@ def latencies(noted, rows):
         moments = [moment for event, moment in passed.get(partition, []) if event >= end]
         first = min((event for event, _ in passed.get(partition, [])), default=end)
         # What was closed before the other consumer was there cannot be said.
-        if moments and first < end:
+        if moments and first < end and min(moments) >= paced_at:
             found.append(1000 * (seen - min(moments)))
     return sorted(found)
 

@@ -69,28 +69,28 @@ impl<'a> Text<'a> {
                 let differs = u128::from_le_bytes(*own) ^ u128::from_le_bytes(*other);
                 differs & MASKS[self.length] == 0
             }
-            _ => self.stands_at_step_by_step(place),
+            _ => begin_alike(self.place, place, self.length),
         }
     }
+}
 
-    /// Out of the way of short texts, which nearly all are.
-    #[inline(never)]
-    fn stands_at_step_by_step(&self, place: &[u8]) -> bool {
-        let (mut own, mut other, mut length) = (self.place, place, self.length);
-        while let (Some((own_step, own_rest)), Some((other_step, other_rest))) =
-            (own.split_first_chunk::<STEP>(), other.split_first_chunk::<STEP>())
-        {
-            let differs = u128::from_le_bytes(*own_step) ^ u128::from_le_bytes(*other_step);
-            if length <= STEP {
-                return differs & MASKS[length] == 0;
-            }
-            if differs != 0 {
-                return false;
-            }
-            (own, other, length) = (own_rest, other_rest, length - STEP);
+/// Returns whether both places begin with the same bytes, so many. Out of the way of short texts,
+/// which nearly all are.
+#[inline(never)]
+fn begin_alike(mut one: &[u8], mut other: &[u8], mut length: usize) -> bool {
+    while let (Some((one_step, one_rest)), Some((other_step, other_rest))) =
+        (one.split_first_chunk::<STEP>(), other.split_first_chunk::<STEP>())
+    {
+        let differs = u128::from_le_bytes(*one_step) ^ u128::from_le_bytes(*other_step);
+        if length <= STEP {
+            return differs & MASKS[length] == 0;
         }
-        own.get(..length) == other.get(..length)
+        if differs != 0 {
+            return false;
+        }
+        (one, other, length) = (one_rest, other_rest, length - STEP);
     }
+    one.get(..length) == other.get(..length)
 }
 
 impl<'a> From<&'a [u8]> for Text<'a> {

@@ -63,23 +63,46 @@ pub(crate) struct Places {
     pub(crate) codes: Vec<CodeCell>,
 }
 
-/// What folding could not do, to be seen to elsewhere.
+/// What of a message is left to be seen to elsewhere, a bit each: one look says that there is
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Folded {
-    /// Whether all floats were in the hot domain of [`sum`](crate::aggregate::sum). What the others
-    /// added is what `sum::split` says.
-    pub(crate) inside: bool,
-    /// Whether no integer sum has wrapped.
-    pub(crate) fits: bool,
-    /// Whether every code found a place.
-    pub(crate) placed: bool,
-}
+pub(crate) struct Left(u8);
 
-impl Folded {
-    /// Returns whether nothing is left to be seen to.
+impl Left {
+    /// There is nothing.
+    pub(crate) const NOTHING: Left = Left(0);
+    /// A float was outside of the hot domain of [`sum`](crate::aggregate::sum). What it added is
+    /// what `sum::split` says.
+    pub(crate) const OUTSIDE: Left = Left(1);
+    /// An integer sum has wrapped.
+    pub(crate) const WRAPPED: Left = Left(1 << 1);
+    /// A code found no place.
+    pub(crate) const UNPLACED: Left = Left(1 << 2);
+    /// The message lacks fields.
+    pub(crate) const INCOMPLETE: Left = Left(1 << 3);
+    /// A first or last value may be the message's.
+    pub(crate) const DECIDES: Left = Left(1 << 4);
+    /// The limbs of sums are to be made small.
+    pub(crate) const CARRIES: Left = Left(1 << 5);
+    /// Any of what few messages leave.
+    pub(crate) const RARE: Left =
+        Left(Left::OUTSIDE.0 | Left::WRAPPED.0 | Left::UNPLACED.0 | Left::CARRIES.0);
+
+    /// Returns this if it is so, nothing otherwise.
     #[inline]
-    pub(crate) fn is_all(self) -> bool {
-        self.inside & self.fits & self.placed
+    pub(crate) fn when(self, is_so: bool) -> Left {
+        if is_so { self } else { Left::NOTHING }
+    }
+
+    /// Returns both.
+    #[inline]
+    pub(crate) fn and(self, other: Left) -> Left {
+        Left(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(crate) fn has(self, part: Left) -> bool {
+        self.0 & part.0 != 0
     }
 }
 
@@ -146,7 +169,7 @@ impl RowFolder {
         row: &mut [u64],
         floats: &[f64],
         ints: &[i64],
-    ) -> Folded {
+    ) -> Left {
         let fits = row.len() >= self.words && floats.len() >= self.floats;
         assert!(fits && ints.len() >= self.ints, "a row or message of another schema");
         #[cfg(target_arch = "x86_64")]
@@ -166,7 +189,7 @@ mod avx2 {
 
     use core::arch::x86_64::*;
 
-    use super::{CodeCell, Folded, RowFolder};
+    use super::{CodeCell, Left, RowFolder};
     use crate::aggregate::{
         most_frequent::{COUNT_BITS, PLACES},
         sum::{COARSE, FINE},
@@ -190,7 +213,7 @@ mod avx2 {
             row: &mut [u64],
             floats: &[f64],
             ints: &[i64],
-        ) -> Folded {
+        ) -> Left {
             debug_assert!(row.len() >= folder.words && floats.len() >= folder.floats);
             // SAFETY: `detect` saw AVX2; for the places see above.
             unsafe { fold::<COMPLETE>(folder, row.as_mut_ptr(), floats.as_ptr(), ints.as_ptr()) }
@@ -203,16 +226,14 @@ mod avx2 {
         row: *mut u64,
         floats: *const f64,
         ints: *const i64,
-    ) -> Folded {
+    ) -> Left {
         let places = &folder.places;
         // SAFETY: see above.
         unsafe {
-            let inside = add_floats(folder, row, floats);
-            let fits = add_ints(folder, row, ints);
+            let mut left = add_floats(folder, row, floats).and(add_ints(folder, row, ints));
             for flag in &places.flags {
                 *row.add(flag.to) += u64::from(*ints.add(flag.from) != 0);
             }
-            let mut placed = true;
             if COMPLETE {
                 for range in &places.float_ranges {
                     let state = row.add(range.to).cast::<f64>();
@@ -228,17 +249,17 @@ mod avx2 {
                     *state.add(1) = value.max(*state.add(1));
                 }
                 for code in &places.codes {
-                    placed &= count_code(code, row, *ints.add(code.from));
+                    left = left.and(count_code(code, row, *ints.add(code.from)));
                 }
             }
-            Folded { inside, fits, placed }
+            left
         }
     }
 
     /// See [`sum`](crate::aggregate::sum).
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn add_floats(folder: &RowFolder, row: *mut u64, floats: *const f64) -> bool {
+    unsafe fn add_floats(folder: &RowFolder, row: *mut u64, floats: *const f64) -> Left {
         let (coarse_unit, fine_unit) = (_mm256_set1_pd(COARSE), _mm256_set1_pd(FINE));
         let (mut inexact, mut changed) = (_mm256_setzero_pd(), _mm256_setzero_pd());
         // Returns what the limbs of four values grow by.
@@ -283,16 +304,14 @@ mod avx2 {
                 }
             }
         }
-        let inexact = _mm256_castpd_si256(inexact);
-        let exponents = _mm256_set1_epi64x((0xfff_u64 << 52) as i64);
-        _mm256_testz_si256(inexact, inexact)
-            & _mm256_testz_si256(_mm256_castpd_si256(changed), exponents)
-            != 0
+        let exponents = _mm256_castsi256_pd(_mm256_set1_epi64x((0xfff_u64 << 52) as i64));
+        let outside = _mm256_castpd_si256(_mm256_or_pd(inexact, _mm256_and_pd(changed, exponents)));
+        Left::OUTSIDE.when(_mm256_testz_si256(outside, outside) == 0)
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn add_ints(folder: &RowFolder, row: *mut u64, ints: *const i64) -> bool {
+    unsafe fn add_ints(folder: &RowFolder, row: *mut u64, ints: *const i64) -> Left {
         let mut wrapped = _mm256_setzero_si256();
         let mut last_wrapped = 0;
         for run in &folder.places.int_sums {
@@ -320,31 +339,39 @@ mod avx2 {
                 }
             }
         }
-        (_mm256_movemask_pd(_mm256_castsi256_pd(wrapped)) == 0) & (last_wrapped >= 0)
+        let has_wrapped = _mm256_movemask_pd(_mm256_castsi256_pd(wrapped)) != 0;
+        Left::WRAPPED.when(has_wrapped | (last_wrapped < 0))
     }
 
     /// See [`most_frequent`](crate::aggregate::most_frequent).
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn count_code(code: &CodeCell, row: *mut u64, value: i64) -> bool {
+    unsafe fn count_code(code: &CodeCell, row: *mut u64, value: i64) -> Left {
         let offset = u16::try_from(value.wrapping_sub(code.low));
         let known = u64::from(offset.expect("decoding checks code ranges")) << COUNT_BITS;
-        // A place has the code above its count: either half may be what is looked for.
-        let wanted = _mm256_set1_epi64x(known as i64);
-        for group in 0..code.groups {
-            // SAFETY: see above.
-            unsafe {
-                let places = row.add(code.to + group * PLACES);
-                let equal = _mm256_cmpeq_epi32(_mm256_loadu_si256(places.cast()), wanted);
-                let halves = _mm256_movemask_ps(_mm256_castsi256_ps(equal)) as u32;
-                if halves != 0 {
-                    let place = places.add(halves.trailing_zeros() as usize / 2);
-                    *place = known | u64::from((*place as u32).saturating_add(1));
-                    return true;
-                }
+        // SAFETY: see above.
+        let is_placed = (0..code.groups)
+            .any(|group| unsafe { count_in_group(row.add(code.to + group * PLACES), known) });
+        Left::UNPLACED.when(!is_placed)
+    }
+
+    /// Counts one more of a code in these places if one of them has it or is free.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn count_in_group(places: *mut u64, known: u64) -> bool {
+        // SAFETY: see above.
+        unsafe {
+            // A place has the code above its count: either half may be what is looked for.
+            let wanted = _mm256_set1_epi64x(known as i64);
+            let equal = _mm256_cmpeq_epi32(_mm256_loadu_si256(places.cast()), wanted);
+            let halves = _mm256_movemask_ps(_mm256_castsi256_ps(equal)) as u32;
+            if halves == 0 {
+                return false;
             }
+            let place = places.add(halves.trailing_zeros() as usize / 2);
+            *place = known | u64::from((*place as u32).saturating_add(1));
+            true
         }
-        false
     }
 }
 

@@ -17,17 +17,8 @@ use crate::{
     },
     event::{Message, Text},
     plan::Plan,
-    processor::row::Folded,
+    processor::row::Left,
 };
-
-/// What is left of a message once its numbers are folded.
-struct Rest {
-    folded: Folded,
-    /// Whether a first or last value may be the message's.
-    decides: bool,
-    /// Whether limbs are to be made small.
-    carries: bool,
-}
 
 impl Chunk {
     /// Folds an event into a row; returns false, and changes nothing, if the row is not that of its
@@ -64,15 +55,16 @@ impl Chunk {
         header[COVERAGE] |= 1 << moment.coverage_slot;
         // Sums and flags take absent values as the 0 that stands in their place.
         let (floats, ints) = event.numbers_on();
-        let is_complete = event.is_complete();
-        let folded = if is_complete {
+        let left = Left::DECIDES
+            .when(decides)
+            .and(Left::CARRIES.when(record_count.is_multiple_of(CARRY_EVERY)));
+        let left = left.and(if event.is_complete() {
             plan.folder.fold::<true>(words, floats, ints)
         } else {
-            plan.folder.fold::<false>(words, floats, ints)
-        };
-        let carries = record_count.is_multiple_of(CARRY_EVERY);
-        if !is_complete | decides | carries | !folded.is_all() {
-            self.fold_rest(plan, row, event, moment, Rest { folded, decides, carries });
+            plan.folder.fold::<false>(words, floats, ints).and(Left::INCOMPLETE)
+        });
+        if left != Left::NOTHING {
+            self.fold_rest(plan, row, event, moment, left);
         }
         true
     }
@@ -85,23 +77,22 @@ impl Chunk {
         row: usize,
         event: &Message<'_>,
         moment: Moment,
-        rest: Rest,
+        mut left: Left,
     ) {
-        let mut folded = rest.folded;
-        if !event.is_complete() {
-            folded.placed = fold_present_points(plan, self.row_mut(row), event);
+        if left.has(Left::INCOMPLETE) {
+            left = left.and(fold_present_points(plan, self.row_mut(row), event));
             event.absent().for_each(|bit| self.add_absent(row, bit, 1));
         }
-        if rest.decides {
+        if left.has(Left::DECIDES) {
             // Where most messages are the first of their device and minute, this is most of it.
-            if event.is_complete() && self.row(row)[COUNTS] as u32 == 1 {
+            if !left.has(Left::INCOMPLETE) && self.row(row)[COUNTS] as u32 == 1 {
                 self.begin_ends(plan, row, event, moment);
             } else {
                 self.fold_ends(plan, row, event, moment);
             }
         }
-        if rest.carries | !folded.is_all() {
-            self.fold_rare(plan, row, event, folded, rest.carries);
+        if left.has(Left::RARE) {
+            self.fold_rare(plan, row, event, left);
         }
     }
 
@@ -168,24 +159,17 @@ impl Chunk {
 
     /// Sees to values outside of the hot domain, codes without a place, and so on.
     #[cold]
-    fn fold_rare(
-        &mut self,
-        plan: &Plan,
-        row: usize,
-        event: &Message<'_>,
-        folded: Folded,
-        carries: bool,
-    ) {
-        if !folded.inside {
+    fn fold_rare(&mut self, plan: &Plan, row: usize, event: &Message<'_>, left: Left) {
+        if left.has(Left::OUTSIDE) {
             self.move_to_cold(plan, row, event);
         }
-        if !folded.fits {
+        if left.has(Left::WRAPPED) {
             self.unwrap_ints(plan, row, event);
         }
-        if !folded.placed {
+        if left.has(Left::UNPLACED) {
             self.spill_codes(plan, row, event);
         }
-        if carries {
+        if left.has(Left::CARRIES) {
             (0..plan.float_sums.len()).for_each(|at| self.carry(plan, row, at));
         }
     }
@@ -325,8 +309,8 @@ impl Chunk {
 }
 
 /// Folds the ranges and codes that an incomplete message has, whose 0 in place of an absent value
-/// must not touch them; returns whether every code found a place.
-fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> bool {
+/// must not touch them; returns whether a code found no place.
+fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> Left {
     let (layout, has) = (&plan.layout, event.presence());
     let (floats, ints) = (event.floats(), event.ints());
     let has_int = |slot: u16| has.bit(floats.len() + usize::from(slot));
@@ -350,5 +334,5 @@ fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> boo
             placed &= count_in_place(places, offset.expect("decoding checks code ranges"), 1);
         }
     }
-    placed
+    Left::UNPLACED.when(!placed)
 }

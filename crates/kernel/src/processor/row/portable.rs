@@ -1,6 +1,6 @@
 //! Folding on any processor.
 
-use super::{Cell, Folded, Places, Run};
+use super::{Cell, Left, Places, Run};
 use crate::aggregate::{
     min_max::{widen_floats, widen_ints},
     most_frequent::{PLACES, count_in_place},
@@ -13,24 +13,22 @@ pub(super) fn fold<const COMPLETE: bool>(
     row: &mut [u64],
     floats: &[f64],
     ints: &[i64],
-) -> Folded {
-    let mut inside = true;
+) -> Left {
+    let mut left = Left::NOTHING;
     for (from, to) in places.float_sums.iter().flat_map(steps) {
         let split = sum::split(floats[from]);
         row[to] = row[to].wrapping_add(split.high);
         row[to + places.limbs] = row[to + places.limbs].wrapping_add(split.low);
-        inside &= split.inside;
+        left = left.and(Left::OUTSIDE.when(!split.inside));
     }
-    let mut fits = true;
     for (from, to) in places.int_sums.iter().flat_map(steps) {
         let (sum, wraps) = (row[to] as i64).overflowing_add(ints[from]);
         row[to] = sum as u64;
-        fits &= !wraps;
+        left = left.and(Left::WRAPPED.when(wraps));
     }
     for Cell { from, to } in &places.flags {
         row[*to] += u64::from(ints[*from] != 0);
     }
-    let mut placed = true;
     if COMPLETE {
         for Cell { from, to } in &places.float_ranges {
             widen_floats(&mut row[*to..][..2], floats[*from]);
@@ -41,10 +39,11 @@ pub(super) fn fold<const COMPLETE: bool>(
         for code in &places.codes {
             let offset = u16::try_from(ints[code.from].wrapping_sub(code.low));
             let offset = offset.expect("decoding checks code ranges");
-            placed &= count_in_place(&mut row[code.to..][..code.groups * PLACES], offset, 1);
+            let places = &mut row[code.to..][..code.groups * PLACES];
+            left = left.and(Left::UNPLACED.when(!count_in_place(places, offset, 1)));
         }
     }
-    Folded { inside, fits, placed }
+    left
 }
 
 /// The numbers of a run with their words.

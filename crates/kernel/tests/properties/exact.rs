@@ -3,7 +3,18 @@
 //! Slow and plain: a float is a whole number of units of 2^-1074, and the nearest float of a sum
 //! is found by halving the range of all floats.
 
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 use num_bigint::{BigInt, BigUint, Sign};
+use tidemill_kernel::{
+    event::{EventBlock, Position},
+    plan::Plan,
+    row::Cell,
+    schema::{Field, Role, Schema, ValueType},
+    time::{Timestamp, WindowGrid},
+    window::{Finality, Lineage, Window},
+};
 
 /// Returns a finite float in units of 2^-1074.
 pub(crate) fn units(value: f64) -> BigInt {
@@ -67,4 +78,44 @@ fn the_reference_itself_rounds_to_nearest_even() {
     let half_a_step = units(f64::MAX) + (BigInt::from(1) << (970 + 1074));
     assert_eq!(nearest(&half_a_step), (f64::MAX, true));
     assert_eq!(nearest(&(half_a_step - 1)), (f64::MAX, false));
+}
+
+#[test]
+fn sums_of_more_messages_than_a_limb_has_room_for_are_exact() {
+    const COUNT: u32 = 10_000;
+    let fields = vec![
+        Field::new("id", ValueType::Text, Role::Key),
+        Field::new("time", ValueType::Int, Role::Time),
+        Field::new("level", ValueType::Float, Role::Gauge),
+    ];
+    let schema = Arc::new(Schema::new(fields).expect("a schema"));
+    let plan = Plan::new(schema.clone());
+    let minute = Timestamp::from_ms(60_000).expect("in range");
+    let grid = WindowGrid::new(60_000, 0).expect("a minute");
+    // The largest values of the hot domain in either limb, and an exponent beyond it.
+    let largest = f64::from_bits(2.0_f64.powi(27).to_bits() - 1);
+    for value in [largest, -largest, 2.0_f64.powi(-25) - 2.0_f64.powi(-76), largest * 2.0] {
+        let mut block = EventBlock::new(&schema);
+        block.begin(Position::default(), 60_000);
+        block.set_float(0, value);
+        block.finish(minute, ["device"]);
+        let mut window = Window::new(grid, grid.window_end(minute), Position::default());
+        for _ in 0..COUNT {
+            let hasher = FixedState::with_seed(7);
+            assert!(window.fold(&plan, &hasher, usize::MAX, &block.message(0)));
+        }
+        let lineage = Lineage {
+            pipeline: "p",
+            source_partition: "0",
+            revision: 0,
+            finality: Finality::Final,
+        };
+        let mut pieces = Vec::new();
+        window.emit(&plan, lineage, 1, &mut pieces);
+        let mut cells = Vec::new();
+        assert!(pieces[0].reader(schema.columns()).next_row(&mut cells));
+        let (sum, _) = nearest(&(units(value) * COUNT));
+        let mean = Cell::Float(sum / f64::from(COUNT));
+        assert!(cells.contains(&mean), "{COUNT} times {value:e}: {cells:?}, not {mean:?}");
+    }
 }

@@ -34,8 +34,9 @@ fn behind_point(text: __m128i, marks: u32) -> u32 {
 #[inline]
 fn stage(text: __m128i, stage: &mut Stage, slot: u8, shape: &Shape) {
     let digits = _mm_shuffle_epi8(text, load16(&shape.shuffle));
-    store16(&mut stage.digits[usize::from(slot)], digits);
-    stage.scales[usize::from(slot)] = shape.scale;
+    let (place, scale) = stage.place(slot);
+    store16(place, digits);
+    *scale = shape.scale;
 }
 
 /// Stages the number without sign that starts the text, if it has less than 16 characters;

@@ -181,7 +181,7 @@ impl Plan {
         plan
     }
 
-    /// Works out what complete messages change in a row.
+    /// Works out what messages change in a row.
     fn folder(&self) -> RowFolder {
         let layout = &self.layout;
         let cells = |slots: &[u16], first: usize, words: usize| {
@@ -204,6 +204,7 @@ impl Plan {
             float_ranges: cells(&self.float_ranges, layout.float_ranges.start, 2),
             int_ranges: cells(&self.int_ranges, layout.int_ranges.start, 2),
             codes: codes.map(code).collect(),
+            int_bit: self.schema.float_count(),
         };
         let padded = |count: usize| count.next_multiple_of(4);
         let (floats, ints) = (self.schema.float_count(), self.schema.int_count());

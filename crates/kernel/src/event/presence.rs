@@ -14,7 +14,7 @@ pub(crate) struct Presence<'a> {
 
 impl<'a> Presence<'a> {
     #[inline]
-    pub(super) fn new(words: &'a [u64], total: usize) -> Presence<'a> {
+    pub(crate) fn new(words: &'a [u64], total: usize) -> Presence<'a> {
         Presence { words, first: words.first().copied().unwrap_or(0), total }
     }
 

@@ -7,6 +7,8 @@
 
 use alloc::vec::Vec;
 
+use crate::event::Presence;
+
 mod portable;
 
 /// Numbers next to each other that are added to words next to each other.
@@ -48,7 +50,31 @@ pub(crate) struct CodeCell {
     pub(crate) low: i64,
 }
 
-/// The places of all states that every complete message changes.
+/// Which numbers a message has, asked for only where a 0 in place of an absent one would count.
+pub(crate) trait Has: Copy {
+    /// Returns whether a number is there, by its presence bit.
+    fn bit(self, bit: usize) -> bool;
+}
+
+/// A message that lacks nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct All;
+
+impl Has for All {
+    #[inline(always)]
+    fn bit(self, _: usize) -> bool {
+        true
+    }
+}
+
+impl Has for Presence<'_> {
+    #[inline(always)]
+    fn bit(self, bit: usize) -> bool {
+        Presence::bit(self, bit)
+    }
+}
+
+/// The places of all states that messages change but for first and last values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     /// High limbs; the low ones are `limbs` words behind.
@@ -61,6 +87,8 @@ pub(crate) struct Places {
     /// Least and greatest, a word each.
     pub(crate) int_ranges: Vec<Cell>,
     pub(crate) codes: Vec<CodeCell>,
+    /// The presence bit of the first integer; that of the first float is 0.
+    pub(crate) int_bit: usize,
 }
 
 /// What of a message is left to be seen to elsewhere, a bit each: one look says that there is
@@ -158,25 +186,25 @@ impl RowFolder {
         }
     }
 
-    /// Folds a message's numbers into a row; absent ones, if any, are 0. Of an incomplete message
-    /// only what a 0 does not change: sums and flags.
+    /// Folds a message's numbers into a row. Absent ones are 0, which sums and flags take as it is.
     ///
     /// # Panics
     /// If the row or the numbers are fewer than this was made for, or if a code is none.
     #[inline]
-    pub(crate) fn fold<const COMPLETE: bool>(
+    pub(crate) fn fold(
         &self,
         row: &mut [u64],
         floats: &[f64],
         ints: &[i64],
+        has: impl Has,
     ) -> Left {
         let fits = row.len() >= self.words && floats.len() >= self.floats;
         assert!(fits && ints.len() >= self.ints, "a row or message of another schema");
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = self.avx2 {
-            return avx2.fold::<COMPLETE>(self, row, floats, ints);
+            return avx2.fold(self, row, floats, ints, has);
         }
-        portable::fold::<COMPLETE>(&self.places, row, floats, ints)
+        portable::fold(&self.places, row, floats, ints, has)
     }
 }
 
@@ -189,7 +217,7 @@ mod avx2 {
 
     use core::arch::x86_64::*;
 
-    use super::{CodeCell, Left, RowFolder};
+    use super::{CodeCell, Has, Left, RowFolder};
     use crate::aggregate::{
         most_frequent::{COUNT_BITS, PLACES},
         sum::{COARSE, FINE},
@@ -207,25 +235,27 @@ mod avx2 {
         }
 
         #[inline]
-        pub(super) fn fold<const COMPLETE: bool>(
+        pub(super) fn fold(
             self,
             folder: &RowFolder,
             row: &mut [u64],
             floats: &[f64],
             ints: &[i64],
+            has: impl Has,
         ) -> Left {
             debug_assert!(row.len() >= folder.words && floats.len() >= folder.floats);
             // SAFETY: `detect` saw AVX2; for the places see above.
-            unsafe { fold::<COMPLETE>(folder, row.as_mut_ptr(), floats.as_ptr(), ints.as_ptr()) }
+            unsafe { fold(folder, row.as_mut_ptr(), floats.as_ptr(), ints.as_ptr(), has) }
         }
     }
 
     #[target_feature(enable = "avx2")]
-    unsafe fn fold<const COMPLETE: bool>(
+    unsafe fn fold(
         folder: &RowFolder,
         row: *mut u64,
         floats: *const f64,
         ints: *const i64,
+        has: impl Has,
     ) -> Left {
         let places = &folder.places;
         // SAFETY: see above.
@@ -234,21 +264,25 @@ mod avx2 {
             for flag in &places.flags {
                 *row.add(flag.to) += u64::from(*ints.add(flag.from) != 0);
             }
-            if COMPLETE {
-                for range in &places.float_ranges {
+            for range in &places.float_ranges {
+                if has.bit(range.from) {
                     let state = row.add(range.to).cast::<f64>();
                     let value = _mm_load_sd(floats.add(range.from));
                     _mm_store_sd(state, _mm_min_sd(value, _mm_load_sd(state)));
                     let state = state.add(1);
                     _mm_store_sd(state, _mm_max_sd(value, _mm_load_sd(state)));
                 }
-                for range in &places.int_ranges {
+            }
+            for range in &places.int_ranges {
+                if has.bit(places.int_bit + range.from) {
                     let state = row.add(range.to).cast::<i64>();
                     let value = *ints.add(range.from);
                     *state = value.min(*state);
                     *state.add(1) = value.max(*state.add(1));
                 }
-                for code in &places.codes {
+            }
+            for code in &places.codes {
+                if has.bit(places.int_bit + code.from) {
                     left = left.and(count_code(code, row, *ints.add(code.from)));
                 }
             }

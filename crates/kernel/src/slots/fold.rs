@@ -11,13 +11,12 @@ use super::{
 use crate::{
     aggregate::{
         first_last::{End, rank_of},
-        min_max::{widen_floats, widen_ints},
         most_frequent::{count_in_place, counted_in_place},
         sum,
     },
     event::{Message, Text},
     plan::Plan,
-    processor::row::Left,
+    processor::row::{All, Left},
 };
 
 impl Chunk {
@@ -53,15 +52,14 @@ impl Chunk {
             | (layout.has_last_ends & (moment.offset_ms >= last_ms))
             | (header[COVERAGE] & MIXED != 0);
         header[COVERAGE] |= 1 << moment.coverage_slot;
-        // Sums and flags take absent values as the 0 that stands in their place.
         let (floats, ints) = event.numbers_on();
         let left = Left::DECIDES
             .when(decides)
             .and(Left::CARRIES.when(record_count.is_multiple_of(CARRY_EVERY)));
         let left = left.and(if event.is_complete() {
-            plan.folder.fold::<true>(words, floats, ints)
+            plan.folder.fold(words, floats, ints, All)
         } else {
-            plan.folder.fold::<false>(words, floats, ints).and(Left::INCOMPLETE)
+            plan.folder.fold(words, floats, ints, event.presence()).and(Left::INCOMPLETE)
         });
         if left != Left::NOTHING {
             self.fold_rest(plan, row, event, moment, left);
@@ -77,10 +75,9 @@ impl Chunk {
         row: usize,
         event: &Message<'_>,
         moment: Moment,
-        mut left: Left,
+        left: Left,
     ) {
         if left.has(Left::INCOMPLETE) {
-            left = left.and(fold_present_points(plan, self.row_mut(row), event));
             event.absent().for_each(|bit| self.add_absent(row, bit, 1));
         }
         if left.has(Left::DECIDES) {
@@ -306,33 +303,4 @@ impl Chunk {
         self.words[at] = (capacity as u64) << 32 | rank;
         self.words[at + 1] = span(start, text.len());
     }
-}
-
-/// Folds the ranges and codes that an incomplete message has, whose 0 in place of an absent value
-/// must not touch them; returns whether a code found no place.
-fn fold_present_points(plan: &Plan, row: &mut [u64], event: &Message<'_>) -> Left {
-    let (layout, has) = (&plan.layout, event.presence());
-    let (floats, ints) = (event.floats(), event.ints());
-    let has_int = |slot: u16| has.bit(floats.len() + usize::from(slot));
-    let (ranges, _) = row[layout.float_ranges.clone()].as_chunks_mut::<2>();
-    for (range, slot) in ranges.iter_mut().zip(&plan.float_ranges) {
-        if has.bit(usize::from(*slot)) {
-            widen_floats(range, floats[usize::from(*slot)]);
-        }
-    }
-    let (ranges, _) = row[layout.int_ranges.clone()].as_chunks_mut::<2>();
-    for (range, slot) in ranges.iter_mut().zip(&plan.int_ranges) {
-        if has_int(*slot) {
-            widen_ints(range, ints[usize::from(*slot)]);
-        }
-    }
-    let mut placed = true;
-    let places = row[layout.codes.clone()].chunks_exact_mut(layout.code_places);
-    for (places, code) in places.zip(&plan.codes) {
-        if has_int(code.slot) {
-            let offset = code.offset(ints[usize::from(code.slot)]);
-            placed &= count_in_place(places, offset.expect("decoding checks code ranges"), 1);
-        }
-    }
-    Left::UNPLACED.when(!placed)
 }

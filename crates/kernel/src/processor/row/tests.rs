@@ -58,6 +58,7 @@ fn places(random: &mut Random) -> (Places, usize, usize, usize) {
         float_ranges: ranges,
         int_ranges,
         codes: codes.into_iter().map(code).collect(),
+        int_bit: floats,
     };
     (places, words, floats, ints)
 }
@@ -85,11 +86,13 @@ fn every_processor_folds_the_same() {
             }
             let is_complete = random.below(3) > 0;
             let (left, expected) = if is_complete {
-                let left = folder.fold::<true>(&mut row, &floats, &ints);
-                (left, portable::fold::<true>(&places, &mut expected_row, &floats, &ints))
+                let left = folder.fold(&mut row, &floats, &ints, All);
+                (left, portable::fold(&places, &mut expected_row, &floats, &ints, All))
             } else {
-                let left = folder.fold::<false>(&mut row, &floats, &ints);
-                (left, portable::fold::<false>(&places, &mut expected_row, &floats, &ints))
+                let words = [random.below(usize::MAX) as u64];
+                let has = Presence::new(&words, floats.len() + ints.len());
+                let left = folder.fold(&mut row, &floats, &ints, has);
+                (left, portable::fold(&places, &mut expected_row, &floats, &ints, has))
             };
             assert_eq!((left, &row), (expected, &expected_row), "{places:?}");
             let parts = [Left::OUTSIDE, Left::WRAPPED, Left::UNPLACED].map(|part| left.has(part));
@@ -129,5 +132,5 @@ fn low_limb_beyond_the_row_is_refused() {
 #[test]
 #[should_panic(expected = "another schema")]
 fn message_of_another_schema_is_refused() {
-    RowFolder::new(Places::default(), 8, 4, 0).fold::<true>(&mut [0; 8], &[0.0; 3], &[]);
+    RowFolder::new(Places::default(), 8, 4, 0).fold(&mut [0; 8], &[0.0; 3], &[], All);
 }

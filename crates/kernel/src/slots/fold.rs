@@ -78,7 +78,8 @@ impl Chunk {
         left: Left,
     ) {
         if left.has(Left::INCOMPLETE) {
-            event.absent().for_each(|bit| self.add_absent(row, bit, 1));
+            let counts = self.absent_mut(row);
+            event.absent().for_each(|bit| counts[bit] += 1);
         }
         if left.has(Left::DECIDES) {
             // Where most messages are the first of their device and minute, this is most of it.
@@ -229,14 +230,16 @@ impl Chunk {
         }
     }
 
-    pub(super) fn add_absent(&mut self, row: usize, bit: usize, count: u32) {
-        let at = row * self.presence_bits + bit;
-        if at >= self.absent.len() {
+    /// Returns how many messages of a row lack each value.
+    #[inline]
+    pub(super) fn absent_mut(&mut self, row: usize) -> &mut [u32] {
+        let start = row * self.presence_bits;
+        if start >= self.absent.len() {
             // Not for all rows that there is room for: few devices may lack anything.
             let rows = (row + 1).next_power_of_two();
             self.absent.resize(rows * self.presence_bits, 0);
         }
-        self.absent[at] += count;
+        &mut self.absent[start..][..self.presence_bits]
     }
 
     pub(super) fn add_code(

@@ -328,7 +328,7 @@ impl StatesMut<'_> {
 
     pub(crate) fn add_absent(&mut self, bit: usize, count: u32) {
         if count > 0 {
-            self.chunk.add_absent(self.row, bit, count);
+            self.chunk.absent_mut(self.row)[bit] += count;
         }
     }
 

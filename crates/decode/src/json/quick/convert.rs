@@ -95,9 +95,7 @@ pub(super) fn finish<const L: usize>(
         end_row::<L>(plan, lane, keys, work, rows)?;
     }
     if is_beyond || !work.memory.odd.is_empty() {
-        for (lane, from) in lanes.iter().enumerate() {
-            settle(plan, lane, *from, is_beyond, work, rows);
-        }
+        settle(plan, lanes, is_beyond, work, rows);
     }
     Some(())
 }

@@ -2,6 +2,8 @@
 //! a text of any length, a field that is not there. All of it is read by the readers that the
 //! judge uses, and only ever accepts what the judge would.
 
+use std::arch::x86_64::*;
+
 use tidemill_kernel::{event::Rows, schema::TimeUnit};
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
     },
     Lane,
     plan::{KEY_PARTS_MAX, Kind, QuickPlan, Step},
-    simd::Text,
+    simd::{Place, Text, load32},
     stage::{is_plain, quoted_length},
     walk::{Detour, KeyPart},
     work::Work,
@@ -26,17 +28,24 @@ const LACKING_MAX: u8 = 4;
 /// Returns where the lanes stand and what they look at once the literal of a step does stand in
 /// all of them; `None` if that cannot be said. A lane that lacks the value looks at a stand-in,
 /// and stands where reading that leads it to where it is.
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+#[inline]
 pub(super) fn repair<'w, const L: usize>(
     plan: &'w QuickPlan,
     step: &Step,
     text: Text<'w>,
     lanes: &[Lane; L],
-    at: [usize; L],
+    places: [Place<'w>; L],
     work: &mut Work<'_>,
 ) -> Option<[Detour<'w>; L]> {
-    let mut stands = at.map(|at| Detour { at, window: &[0; 64] });
+    let mut stands = places.map(|place| Detour { at: text.at(place), window: place.window() });
     let index = step.index as usize;
+    let (literal, mask) = (load32(&step.literal), load32(&step.mask));
     for (lane, stand) in stands.iter_mut().enumerate() {
+        let there = load32(&stand.window.as_chunks().0[0]);
+        if _mm256_testz_si256(_mm256_xor_si256(there, literal), mask) != 0 {
+            continue;
+        }
         let spot = Spot { plan, index, lane, from: lanes[lane] };
         let found = spot.repair(stand.at, work)?;
         *stand = if work.detours[lane] == index {
@@ -67,12 +76,10 @@ impl Spot<'_> {
         &self.plan.steps[self.index]
     }
 
-    /// Returns where the step's literal stands, or, on a detour, where the lane goes on.
+    /// Returns where the step's literal stands, which is not `at`, or, on a detour, where the lane
+    /// goes on.
     fn repair(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
         let mut at = at;
-        if self.stands(self.index, at, work) {
-            return Some(at);
-        }
         // Behind a value that was staged whole this is all there is to it.
         if self.lack(at, work).is_some() {
             work.detours[self.lane] = self.index;

@@ -10,11 +10,26 @@ use super::{
     work::{Odd, Work},
 };
 
-/// Corrects the row of a lane by its odd values, and, if some number is beyond its range, by the
-/// ranges of all.
+/// Corrects the rows of the lanes by their odd values, and, if some number is beyond its range, by
+/// the ranges of all.
 #[cold]
 #[inline(never)]
 pub(super) fn settle(
+    plan: &QuickPlan,
+    lanes: &[Lane],
+    is_beyond: bool,
+    work: &mut Work<'_>,
+    rows: &mut Rows<'_>,
+) {
+    let odd_lanes = work.memory.odd.iter().fold(0, |lanes, odd| lanes | 1 << odd.lane);
+    for (lane, from) in lanes.iter().enumerate() {
+        if is_beyond || odd_lanes >> lane & 1 == 1 {
+            settle_lane(plan, lane, *from, is_beyond, work, rows);
+        }
+    }
+}
+
+fn settle_lane(
     plan: &QuickPlan,
     lane: usize,
     from: Lane,
@@ -24,9 +39,6 @@ pub(super) fn settle(
 ) {
     let layout = work.layout;
     let odd = || work.memory.odd.iter().filter(|odd| odd.lane == lane);
-    if !is_beyond && odd().next().is_none() {
-        return;
-    }
     for odd in odd() {
         let bit = bit_of(layout, slot_of(plan, layout, odd));
         rows.presence(lane)[bit / 64] &= !(1 << (bit % 64));
@@ -54,9 +66,8 @@ pub(super) fn settle(
         let bit = bit_of(layout, slot);
         rows.presence(lane)[bit / 64] |= 1 << (bit % 64);
     }
-    let present = rows.presence(lane).iter().map(|word| word.count_ones() as usize);
-    let fields = layout.floats.len() + layout.ints.len() + layout.texts.len();
-    let is_complete = present.sum::<usize>() == fields;
+    // No value comes in that the plan does not have.
+    let is_complete = plan.is_complete && rows.presence(lane).iter().eq(&plan.presence);
     rows.amend(lane, is_complete, invalid_count);
 }
 

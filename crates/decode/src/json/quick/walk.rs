@@ -182,8 +182,7 @@ impl<'w, const L: usize> Walk<'w, L> {
         work: &mut Work<'_>,
         rows: &mut Rows<'_>,
     ) -> Option<[Place<'w>; L]> {
-        let at = places.map(|place| self.text.at(place));
-        let stands = repair(self.plan, step, self.text, self.lanes, at, work)?;
+        let stands = repair(self.plan, step, self.text, self.lanes, places, work)?;
         let stands = self.values(step, stands, keys, work, rows)?;
         let mut places = places;
         for lane in 0..L {

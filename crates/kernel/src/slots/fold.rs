@@ -2,7 +2,7 @@
 //!
 //! A complete message between the first and the last of its device changes no first or last value,
 //! and nearly every message is one. What few messages need is kept out of the way, in functions of
-//! its own. Measured with examples/fold_speed.rs, counted by bench/check.py.
+//! its own. Measured by benches/fold.rs, counted by bench/check.py.
 
 use super::{
     CARRY_EVERY, Chunk, Moment, append,

@@ -1,14 +1,13 @@
-//! Measures the roll-up alone: CPU time per message and resident bytes per open device-minute.
+//! What folding messages into open windows costs on one thread, by the number of devices.
 //!
-//! `cargo run --release -p tidemill-kernel --example fold_speed -- [DEVICES [MESSAGES]]`; with
-//! callgrind, `bench/check.py` counts the instructions of `fold`. Blocks are filled outside of the
-//! measured stretches; decoding, emitting and storing are not in the figures.
-
-#![expect(clippy::print_stdout, reason = "it prints figures")]
+//! `cargo bench -p tidemill-kernel`; `-- fold/500` measures that number alone. An iteration folds
+//! 16 blocks, 4,096 messages of known devices, which were made right before. `bench/check.py`
+//! counts the instructions of `fold`. First messages of devices, rows and memory are measured by
+//! `bench/run.sh kernel`.
 
 use std::sync::Arc;
 
-use rustix::time::{ClockId, clock_gettime};
+use divan::{Bencher, counter::ItemsCount};
 use tidemill_kernel::{
     amend::LatePolicy,
     effect::Effects,
@@ -21,75 +20,33 @@ use tidemill_kernel::{
 
 const MINUTE_MS: i64 = 60_000;
 const BLOCK_MESSAGES: usize = 256;
-/// Blocks between two readings of the clock; they stay in the second-level cache's reach.
+/// Blocks of an iteration; they stay in the second-level cache's reach.
 const POOL_BLOCKS: usize = 16;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let number = |index| std::env::args().nth(index).map(|text| text.parse()).transpose();
-    let (only, messages): (Option<usize>, Option<usize>) = (number(1)?, number(2)?);
-    for devices in [500, 10_000, 1_000_000] {
-        if only.is_none_or(|only| only == devices) {
-            measure(devices, messages.unwrap_or(4_000_000))?;
-        }
-    }
-    Ok(())
+fn main() {
+    divan::main();
 }
 
-fn measure(devices: usize, messages: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let schema = Arc::new(sensor_schema()?);
-    let mut pool: Vec<EventBlock> = (0..POOL_BLOCKS).map(|_| EventBlock::new(&schema)).collect();
+#[divan::bench(args = [500, 10_000, 1_000_000], sample_count = 200, sample_size = 1)]
+fn known_devices(bencher: Bencher<'_, '_>, devices: usize) {
+    let schema = Arc::new(sensor_schema().expect("a schema"));
     let mut load = Load { random: 7, sent: 0, devices };
-    fill(&mut pool, &schema, &mut load);
-    load.sent = 0;
     let mut rollup = Rollup::new(config(&schema, devices), &Progress::BIRTH);
     let mut effects = Effects::default();
-    let before_bytes = resident_bytes()?;
-    let (mut first, mut later, mut after_bytes) = (Vec::new(), Vec::new(), None);
-    while load.sent < messages {
-        let is_first = load.sent < devices;
-        fill(&mut pool, &schema, &mut load);
-        let start_ns = cpu_ns();
-        fold(&mut rollup, &pool, &mut effects)?;
-        let spent_ns = (cpu_ns() - start_ns) as f64 / (POOL_BLOCKS * BLOCK_MESSAGES) as f64;
-        if is_first {
-            first.push(spent_ns)
-        } else {
-            later.push(spent_ns)
-        }
-        if load.sent >= devices && after_bytes.is_none() {
-            after_bytes = Some(resident_bytes()? - before_bytes);
-        }
+    while load.sent < devices {
+        let pool = pool(&schema, &mut load);
+        pool.iter().for_each(|block| rollup.step(block, &mut effects).expect("no replay"));
     }
-    let open: usize = rollup.windows().iter().map(|window| window.device_count()).sum();
-    let bytes = after_bytes.unwrap_or_default() as f64 / devices as f64;
-    println!(
-        "{devices} devices: ns/message {}, first of a device-minute {}; \
-         {bytes:.0} bytes/device-minute ({open} open)",
-        spread(&mut later),
-        spread(&mut first),
-    );
-    Ok(())
+    bencher
+        .counter(ItemsCount::new(POOL_BLOCKS * BLOCK_MESSAGES))
+        .with_inputs(|| pool(&schema, &mut load))
+        .bench_local_refs(|pool| fold(&mut rollup, pool, &mut effects));
 }
 
 /// Folds blocks; a function of its own, so that its instructions can be counted.
 #[inline(never)]
-fn fold(
-    rollup: &mut Rollup,
-    pool: &[EventBlock],
-    effects: &mut Effects,
-) -> Result<(), Box<dyn std::error::Error>> {
-    for block in pool {
-        rollup.step(block, effects)?;
-    }
-    Ok(())
-}
-
-/// The quietest tenth and the median of the stretches: on a shared machine the median tells more
-/// of the neighbours.
-fn spread(stretches: &mut [f64]) -> String {
-    stretches.sort_unstable_by(f64::total_cmp);
-    let at = |share: usize| stretches.get(stretches.len() * share / 100).copied();
-    format!("{:.0} (median {:.0})", at(10).unwrap_or_default(), at(50).unwrap_or_default())
+fn fold(rollup: &mut Rollup, pool: &[EventBlock], effects: &mut Effects) {
+    pool.iter().for_each(|block| rollup.step(block, effects).expect("no replay"));
 }
 
 fn sensor_schema() -> Result<Schema, Box<dyn std::error::Error>> {
@@ -164,13 +121,14 @@ impl Load {
     }
 }
 
-fn fill(pool: &mut [EventBlock], schema: &Schema, load: &mut Load) {
-    for block in pool {
-        block.clear();
-        for _ in 0..BLOCK_MESSAGES {
-            push_message(block, schema, load);
-        }
-    }
+/// Makes the blocks of an iteration.
+fn pool(schema: &Schema, load: &mut Load) -> Vec<EventBlock> {
+    let block = |_| {
+        let mut block = EventBlock::new(schema);
+        (0..BLOCK_MESSAGES).for_each(|_| push_message(&mut block, schema, load));
+        block
+    };
+    (0..POOL_BLOCKS).map(block).collect()
 }
 
 fn push_message(block: &mut EventBlock, schema: &Schema, load: &mut Load) {
@@ -195,15 +153,4 @@ fn push_message(block: &mut EventBlock, schema: &Schema, load: &mut Load) {
     }
     let time = Timestamp::from_ms(time_ms).expect("a time in range");
     block.finish(time, [format!("sensor_{device:07}").as_str()]);
-}
-
-fn cpu_ns() -> u64 {
-    let spent = clock_gettime(ClockId::ThreadCPUTime);
-    spent.tv_sec as u64 * 1_000_000_000 + spent.tv_nsec as u64
-}
-
-fn resident_bytes() -> Result<u64, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = text.split(' ').nth(1).ok_or("no resident pages in statm")?.parse()?;
-    Ok(pages * 4096)
 }

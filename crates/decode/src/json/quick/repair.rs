@@ -76,16 +76,20 @@ impl Spot<'_> {
         &self.plan.steps[self.index]
     }
 
-    /// Returns where the step's literal stands, which is not `at`, or, on a detour, where the lane
-    /// goes on.
-    fn repair(&self, at: usize, work: &mut Work<'_>) -> Option<usize> {
-        let mut at = at;
+    /// Returns where the step's literal stands, which is not `staged_to`, or, on a detour, where
+    /// the lane goes on.
+    fn repair(&self, staged_to: usize, work: &mut Work<'_>) -> Option<usize> {
+        let mut at = staged_to;
         // Behind a value that was staged whole this is all there is to it.
         if self.lack(at, work).is_some() {
             work.detours[self.lane] = self.index;
             return Some(at);
         }
-        if let Some(index) = self.index.checked_sub(1)
+        // Where the literal does begin, the value before it has ended and the name is another one,
+        // as in a message of another order, of which there may be many.
+        let begins = work.buffer.get(at) == self.step().text().first();
+        if !begins
+            && let Some(index) = self.index.checked_sub(1)
             && self.plan.steps[index].kind.get().is_staged()
             && work.detours[self.lane] != index
         {
@@ -99,7 +103,11 @@ impl Spot<'_> {
                 }
             }
         }
-        let behind = self.other_text(at, work).or_else(|| self.lack(at, work))?;
+        let mut behind = self.other_text(at, work);
+        if behind.is_none() && at != staged_to {
+            behind = self.lack(at, work);
+        }
+        let behind = behind?;
         work.detours[self.lane] = self.index;
         Some(behind)
     }
